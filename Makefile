@@ -1,0 +1,36 @@
+.PHONY: demo test soak fuzz bench lint install clean
+BIN = .venv/bin
+
+# The demo ends with make, even where make is killed.
+demo: install
+	@setpriv --pdeathsig TERM $(BIN)/fieldline demo $(ARGS)
+
+test:
+	@tools/install.sh test
+	@$(BIN)/pytest -m "not soak and not fuzz" $(ARGS)
+
+soak:
+	@tools/install.sh test
+	@$(BIN)/pytest -m soak $(ARGS)
+
+fuzz:
+	@tools/install.sh test
+	@$(BIN)/pytest -m fuzz $(ARGS)
+
+bench:
+	@tools/install.sh test
+	@$(BIN)/python -m bench $(ARGS)
+
+lint:
+	@tools/install.sh test
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tools/check_sizes.py
+
+install:
+	@tools/install.sh demo
+
+clean:
+	@rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Types, ports, pipeline, store and evidence of Fieldline."""

@@ -1,0 +1,54 @@
+"""What the verbs of the pipeline share: store, keys, settings, and the parts that the wiring supplies."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fieldline_core.flow import Release, WriteStep
+from fieldline_core.keyring import Keyring
+from fieldline_core.ports import Model, Plan, Query, Target
+from fieldline_core.settings import Settings
+from fieldline_core.store import Store
+
+
+class Parts(Protocol):
+    """Concrete connectors, mappings and models, by what a release says; kept per process."""
+
+    def connector(self, name: str) -> Any:
+        """The connection of that name, opened."""
+        ...
+
+    def release(self, id: int) -> Release:
+        """The release of that id."""
+        ...
+
+    def plan(self, release: Release) -> Plan:
+        """The release's mapping, compiled."""
+        ...
+
+    def model(self, release: Release) -> Model:
+        """The release's model, loaded."""
+        ...
+
+    def query(self, release: Release) -> Query | None:
+        """What the release reads."""
+        ...
+
+    def target(self, release: Release, write: WriteStep) -> Target:
+        """What one of its steps writes."""
+        ...
+
+    def runtime(self, release: Release) -> dict[str, str]:
+        """What computes the release's answers here, with versions: part of the evidence."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Everything that a verb of the pipeline needs."""
+
+    store: Store
+    keyring: Keyring
+    settings: Settings
+    parts: Parts
+    owner: str
+    """Who holds the leases: `worker/pid`."""

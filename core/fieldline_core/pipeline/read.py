@@ -1,0 +1,141 @@
+"""The verb *read*: pages of a source become chunks, each stored with its cursor in one transaction."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from fieldline_core.errors import Fenced, FieldlineError, Misconfigured, Rejected, StoreUnavailable
+from fieldline_core.flow import Release, digest_of
+from fieldline_core.logs import log, milliseconds_since
+from fieldline_core.pipeline.chunks import add_chunk
+from fieldline_core.pipeline.engine import Engine
+from fieldline_core.pipeline.enrich import fields_to_read
+from fieldline_core.pipeline.lease import Renewal, give_back, give_back_after_bug, retry_or_none
+from fieldline_core.ports import Cursor, Page, Query
+from fieldline_core.store import Row
+
+
+def read(engine: Engine, run_id: int) -> None:
+    """Reads a run on from where it stands, until its chunks pile up or its source has no more."""
+    settings = engine.settings
+    with engine.store.transaction("read.claim") as tx:
+        claim = tx.one("runs.claim", id=run_id, owner=engine.owner, lease_s=settings.lease_s)
+        tx.run("relay.claimed", id=engine.owner.partition("/")[0])
+    if claim is None:
+        return
+    release = engine.parts.release(claim["release_id"])
+    with Renewal(engine, "runs", run_id, claim["fence"]):
+        try:
+            if claim["crashes"] > settings.max_crashes:
+                _fail(engine, claim, "its worker died each time it was read")
+            else:
+                _read_pages(engine, claim, release)
+        except (Fenced, StoreUnavailable):
+            return
+        except FieldlineError as error:
+            _settle(engine, claim, release, error)
+        except Exception as error:
+            if claim["crashes"] > settings.max_crashes:
+                _fail(engine, claim, f"internal error ({type(error).__name__}) while reading")
+            else:
+                give_back_after_bug(engine, "runs", run_id, claim["fence"], error)
+            raise
+
+
+def _read_pages(engine: Engine, claim: Row, release: Release) -> None:
+    left = _rows_left(claim)
+    began = time.perf_counter()
+    for page in _pages(engine, claim, release) if left != 0 else ():
+        batch = page.batch if left is None else page.batch.slice(0, left)
+        batch, dropped = batch.last_of_each_key()
+        _store_page(engine, claim, release, Page(batch, page.after), len(dropped))
+        log().info("page_read", run=claim["id"], stage="read", rows=len(batch), duration_ms=milliseconds_since(began))
+        began = time.perf_counter()
+        if left is not None:
+            left -= len(batch) + len(dropped)
+            if left <= 0:
+                break
+        if _piles_up(engine, claim["id"]):
+            give_back(engine, "runs", claim["id"], claim["fence"], 0.0, counted=False)
+            return
+    _exhaust(engine, claim, release)
+
+
+def _pages(engine: Engine, claim: Row, release: Release) -> Iterator[Page]:
+    assert release.flow.source is not None
+    query = engine.parts.query(release)
+    assert query is not None
+    after = _cursor(engine, claim, release, query)
+    connector = engine.parts.connector(release.flow.source.connection)
+    pages: Iterator[Page] = connector.read(query.reading(fields_to_read(engine, release)), after, engine.settings.chunk_rows)
+    return pages
+
+
+def _cursor(engine: Engine, claim: Row, release: Release, query: Query) -> Cursor | None:
+    """Where to go on: in this run, or where the flow's last run stopped, unless another source is read or all is scored anew."""
+    if claim["cursor"]:
+        here: Cursor = _opened(engine, claim["cursor"])["after"]
+        return here
+    if not query.incremental or claim["rescore"] or not claim["flow_cursor"]:
+        return None
+    saved = _opened(engine, claim["flow_cursor"])
+    there: Cursor | None = saved["after"] if saved["source"] == _source_digest(release) else None
+    return there
+
+
+def _opened(engine: Engine, cursor: bytes) -> Any:
+    return json.loads(engine.keyring.open(cursor, "cursor"))
+
+
+def _source_digest(release: Release) -> str:
+    source = release.flow.source
+    return digest_of(source.model_dump(mode="json")) if source else ""
+
+
+def _store_page(engine: Engine, claim: Row, release: Release, page: Page, dropped: int) -> None:
+    body = engine.keyring.seal(page.batch.to_bytes(), "chunk")
+    cursor = engine.keyring.seal(json.dumps({"source": _source_digest(release), "after": page.after}).encode(), "cursor")
+    with engine.store.transaction("read") as tx:
+        rows = len(page.batch)
+        if not tx.run("runs.advance", id=claim["id"], fence=claim["fence"], cursor=cursor, rows=rows + dropped, duplicates=dropped):
+            raise Fenced
+        if rows:
+            add_chunk(tx, claim["id"], release, rows, body)
+            tx.one("relay.notify")
+
+
+def _exhaust(engine: Engine, claim: Row, release: Release) -> None:
+    query = engine.parts.query(release)
+    with engine.store.transaction("read.end") as tx:
+        if not tx.run("runs.exhaust", id=claim["id"], fence=claim["fence"]):
+            raise Fenced
+        # A run with a limit is a trial: the next run starts where the last full one stopped.
+        if query and query.incremental and claim["row_limit"] is None:
+            tx.run("runs.remember_cursor", id=claim["id"], flow=release.flow_id)
+        tx.one("runs.finish", id=claim["id"])
+        tx.one("relay.notify")
+    log().info("run_read", run=claim["id"], flow=release.flow.flow)
+
+
+def _rows_left(claim: Row) -> int | None:
+    return None if claim["row_limit"] is None else max(0, int(claim["row_limit"]) - int(claim["rows_read"]))
+
+
+def _piles_up(engine: Engine, run_id: int) -> bool:
+    with engine.store.transaction("read.room") as tx:
+        row = tx.one("runs.room", id=run_id)
+    return row is not None and row["waiting"] >= engine.settings.max_waiting_chunks
+
+
+def _settle(engine: Engine, claim: Row, release: Release, error: FieldlineError) -> None:
+    """A source that a person must mend, or that refuses, ends the run; one that is unavailable is read again later."""
+    final = isinstance(error, Misconfigured | Rejected)
+    if final or not retry_or_none(engine, "runs", claim["id"], claim["fence"], release.flow.retry, error, claim["attempts"]):
+        _fail(engine, claim, str(error))
+
+
+def _fail(engine: Engine, claim: Row, reason: str) -> None:
+    with engine.store.transaction("read.fail") as tx:
+        tx.run("runs.fail", id=claim["id"], fence=claim["fence"], reason=reason)
+    log().error("run_failed", run=claim["id"])

@@ -1,0 +1,53 @@
+"""Receipts: the second piece of evidence, stored in the transaction that ends the effect."""
+
+from collections import Counter
+
+from fieldline_core import evidence
+from fieldline_core.batch import Batch
+from fieldline_core.errors import Fenced
+from fieldline_core.events import record
+from fieldline_core.flow import Release
+from fieldline_core.logs import log
+from fieldline_core.pipeline.dead import dead_row
+from fieldline_core.pipeline.engine import Engine
+from fieldline_core.receipts import Outcome, Receipts
+from fieldline_core.states import EffectState
+from fieldline_core.store import Row
+
+_DEAD = frozenset({Outcome.REFUSED, Outcome.UNKNOWN})
+
+
+def settle(engine: Engine, claim: Row, release: Release, batch: Batch, receipts: Receipts) -> None:
+    """Ends an effect with what its target answered; refused and unknown rows become dead letters."""
+    state = _state(receipts)
+    dead = {row: receipt for row, receipt in sorted(receipts.others.items()) if receipt.outcome in _DEAD}
+    refused = len(dead)
+    left_alone = receipts.count(Outcome.CHANGED_BY_PERSON) + receipts.count(Outcome.SUPERSEDED)
+    header = {"effect": claim["key"], "write": claim["write_name"], "target": claim["target"], "attempt": claim["attempts"],
+              "state": state, "release": release.digest, "receipts": receipts.to_json()}  # fmt: skip
+    with engine.store.transaction("receive") as tx:
+        reason = next(iter(dead.values())).reason if dead else None
+        written = len(batch) - refused - left_alone
+        counts = {"written": written, "refused": refused, "left_alone": left_alone}
+        if not tx.run("effects.finish", id=claim["id"], fence=claim["fence"], state=state, reason=reason, **counts):
+            raise Fenced
+        envelope = evidence.Envelope(header, batch.keys.alias("key").to_frame()).to_bytes()
+        sealed = evidence.seal(tx, engine.keyring, "receipts", claim["chunk_id"], envelope, len(batch), claim["id"])
+        letters = [dead_row(engine, claim, release, batch, row, "write", r.reason, claim["id"]) for row, r in dead.items()]
+        tx.many("dead_letters.add", letters)
+        chunk = tx.one("chunks.settle", id=claim["chunk_id"], **counts)
+        others = dict(Counter(r.outcome.value for r in receipts.others.values()))
+        detail = {"flow": release.flow.flow, "effect": claim["key"], "evidence": sealed, "rows": len(batch), "others": others}
+        record(tx, "receipts.recorded", "engine", detail)
+        if chunk and chunk["state"] == "done" and tx.one("runs.lock_exhausted", id=chunk["run_id"]):
+            tx.one("runs.finish", id=chunk["run_id"])
+        tx.one("relay.notify")
+    log().info("effect_ended", effect=claim["id"], target=claim["target"], state=state, rows=written, attempt=claim["attempts"])
+
+
+def _state(receipts: Receipts) -> EffectState:
+    if receipts.rows and receipts.count(Outcome.UNKNOWN):
+        return EffectState.UNKNOWN
+    if receipts.rows and receipts.count(Outcome.REFUSED) == receipts.rows:
+        return EffectState.REFUSED
+    return EffectState.CONFIRMED

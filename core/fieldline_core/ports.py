@@ -1,0 +1,240 @@
+"""What the engine asks of connectors, mappings and models; a class offers what it defines."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from fieldline_core.batch import Batch, Held, Sifted
+from fieldline_core.receipts import OVERTAKEN, Pending, Receipts, RowReceipt
+from fieldline_core.schema import Catalog, FieldType
+
+Cursor: TypeAlias = Mapping[str, Any]
+"""Where a read goes on: a JSON object that only its connector understands."""
+
+Tensors: TypeAlias = Mapping[str, Any]
+"""Input name -> numpy array, rows first."""
+
+
+class Dedupe(StrEnum):
+    """How a repeat of one write operation is made harmless."""
+
+    NATIVE = "native"
+    LEDGER = "ledger"
+    QUERY = "query"
+    NONE = "none"
+
+
+class Document(BaseModel):
+    """Base of every piece of configuration that people write: closed, frozen, each field described."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ConnectorConfig(Document):
+    """Base of a connector's settings: its reference page, its form and its lint."""
+
+
+class Query(Document):
+    """Base of what a connector is asked to read, in its system's own language."""
+
+    @property
+    def incremental(self) -> bool:
+        """Whether a run goes on where the last one stopped, and may meet a record twice."""
+        return False
+
+    def reading(self, fields: Collection[str]) -> Self:
+        """The same query asking for these fields only, where the system can."""
+        return self
+
+
+class Target(Document):
+    """Base of one write operation of a connector."""
+
+    fields: Mapping[str, str]
+    """Field of the target -> field of the mapping that fills it."""
+
+    def overwrites(self, query: Query) -> tuple[str, ...]:
+        """The target's fields that are read by `query` from the very records that this operation writes."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some rows that were read, and the cursor that goes on behind them."""
+
+    batch: Batch
+    after: Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What one write call sends: frozen when scored, the same bytes at every attempt.
+
+    `effect_key` is the same at every attempt (64 hexadecimal digits); `fence` grows with each claim.
+    `before` holds, in the columns of `batch.frame` that were read, the values as they were read.
+    `overtaken` are the positions of rows that a newer decision has overtaken: they are not written, and their receipt says
+    SUPERSEDED, unless the slice was written before.
+    """
+
+    effect_key: str
+    fence: int
+    target: Target
+    batch: Batch
+    before: pl.DataFrame | None = None
+    overtaken: frozenset[int] = frozenset()
+
+    def overtaken_receipts(self) -> dict[int, RowReceipt]:
+        """The receipts of the rows that are not to be written."""
+        return dict.fromkeys(sorted(self.overtaken), OVERTAKEN)
+
+
+@dataclass(frozen=True, slots=True)
+class HookRequest:
+    """An inbound HTTP request, bounded but not yet trusted; header names are lower case."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A verified inbound message: `id` is unique for its sender, `body` is a JSON document in UTF-8."""
+
+    id: str
+    body: bytes
+
+
+class Connector(Protocol):
+    """A connection to one system; `Config` describes its settings."""
+
+    name: ClassVar[str]
+    Config: ClassVar[type[ConnectorConfig]]
+
+    def check(self) -> None:
+        """Returns where the system can be reached and accepts us; raises Misconfigured or Unavailable."""
+
+    def close(self) -> None:
+        """Releases what the connection holds."""
+
+
+@runtime_checkable
+class Discovers(Protocol):
+    """Says what the system holds."""
+
+    def discover(self) -> Catalog:
+        """Entities, fields, types, labels and sample values."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Reads records in pages that can be resumed."""
+
+    Query: ClassVar[type[Query]]
+
+    def read(self, query: Any, after: Cursor | None, limit: int) -> Iterator[Page]:
+        """Pages of at most `limit` rows behind `after`, in a stable order; never the whole result in memory."""
+        ...
+
+
+@runtime_checkable
+class Lookup(Protocol):
+    """Reads records by key."""
+
+    def lookup(self, query: Any, keys: Sequence[str]) -> Batch:
+        """The records with these keys, in any order; keys that are not there are left out."""
+        ...
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Writes a slice, and says how a repeat is made harmless."""
+
+    Target: ClassVar[type[Target]]
+
+    def dedupe(self, target: Any) -> Dedupe:
+        """How a repeat of this operation is made harmless."""
+        ...
+
+    def max_rows(self, target: Any) -> int:
+        """The most rows that one call of this operation takes."""
+        ...
+
+    def write(self, slice: Slice) -> Receipts | Pending:
+        """Writes the slice, or says that it was written before.
+
+        Raises Unavailable(sent=True) where it may or may not have been written, Unavailable where it surely was not,
+        Rejected where the target refuses all of it for good, Misconfigured where a person must act.
+        """
+        ...
+
+
+@runtime_checkable
+class Polls(Protocol):
+    """Asks after a write that answered Pending."""
+
+    def poll(self, slice: Slice, handle: Mapping[str, Any]) -> Receipts | Pending:
+        """The receipts, or Pending again."""
+        ...
+
+
+@runtime_checkable
+class Hook(Protocol):
+    """Verifies inbound messages."""
+
+    def receive(self, request: HookRequest) -> Event:
+        """The verified event; raises Rejected where it is malformed, forged or too old."""
+        ...
+
+
+class Plan(Protocol):
+    """A mapping, compiled against the model's signature and the source's fields; pure."""
+
+    digest: str
+    uses_clock: bool
+
+    def fields_read(self) -> Mapping[str, FieldType]:
+        """Each source field (a path such as `customer.tier`) that the plan needs, and its type."""
+        ...
+
+    def fields_written(self) -> Mapping[str, FieldType]:
+        """Each field that the plan gives from the model's outputs, and its type."""
+        ...
+
+    def features(self, batch: Batch, clock: datetime) -> Sifted:
+        """The features of all rows, in the mapping's order, and the rows held back; `clock` is UTC."""
+        ...
+
+    def tensors(self, features: pl.DataFrame) -> Tensors:
+        """The model's inputs from features of which none is held."""
+        ...
+
+    def fields(self, batch: Batch, outputs: pl.DataFrame, clock: datetime) -> Sifted:
+        """The fields to write, from the model's outputs of the same rows."""
+        ...
+
+
+class Model(Protocol):
+    """A loaded model version."""
+
+    digest: str
+
+    def run(self, tensors: Tensors, timeout_s: float) -> Sifted:
+        """The outputs, a column for each number: `name`, or `name[0]`, `name[1]` … where an output has several.
+
+        Rows whose outputs are not finite are held; raises Rejected where the run fails or exceeds the time limit.
+        """
+        ...
+
+
+__all__ = [
+    "Batch", "Catalog", "Connector", "ConnectorConfig", "Cursor", "Dedupe", "Discovers", "Document", "Event", "FieldType", "Held",
+    "Hook", "HookRequest", "Lookup", "Model", "Page", "Pending", "Plan", "Polls", "Query", "Receipts", "Sifted", "Sink", "Slice",
+    "Source", "Target", "Tensors",
+]  # fmt: skip

@@ -1,0 +1,173 @@
+"""Trains the examples' models, exports them to ONNX and checks each file against scikit-learn on rows held out.
+
+    pip install -e '.[train]' && python examples/train.py
+
+Writes `model.onnx` beside each example's data, and MODELS.json with the digests and what was measured. With the versions that
+MODELS.json names, training twice gives the same bytes.
+"""
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import polars as pl
+import yaml
+from skl2onnx import convert_sklearn
+from skl2onnx.common._registration import get_converter
+from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix, mean_absolute_error, r2_score, roc_auc_score
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+EXAMPLES = Path(__file__).resolve().parent
+OPSETS = {"": 21, "ai.onnx.ml": 3}
+MONTHS = ["Jan", "Feb", "March", "April", "May", "June", "July", "Aug", "Sept", "Oct", "Nov", "Dec"]
+WEATHER = ["clear", "cloudy/misty", "light rain/snow", "heavy rain/snow"]
+BIKE_NUMBERS = ["season", "holiday", "weekday", "workingday", "temp", "atemp", "hum", "windspeed"]
+HELD_OUT_DAY = 5  # every fifth day, whole: hours of one day resemble each other too much to be on both sides
+LAST_KNOWN_DAY = 300
+
+
+def bike_features(records: pl.DataFrame) -> np.ndarray:
+    """The inputs in the order of bike-demand/flow.yaml: hour, month, eight numbers, one column for each kind of weather."""
+    months = [MONTHS.index(month) for month in records["mnth"]]
+    weather = [records["weathersit"] == kind for kind in WEATHER]
+    return np.column_stack([records["hr"], months, *records.select(BIKE_NUMBERS), *weather]).astype(np.float32)
+
+
+def bike_model() -> HistGradientBoostingRegressor:
+    """A small ensemble for counts: its Poisson loss never gives a negative number of bikers."""
+    return HistGradientBoostingRegressor(
+        loss="poisson", max_iter=60, learning_rate=0.15, max_leaf_nodes=31, early_stopping=False, random_state=0
+    )
+
+
+def usual_bikers(known: pl.DataFrame, asked: pl.DataFrame) -> np.ndarray:
+    """What a planner without a model would say: the mean of that hour on such a day."""
+    means = known.group_by("hr", "workingday").agg(pl.col("bikers").mean().alias("usual"))
+    return asked.join(means, on=["hr", "workingday"], how="left", maintain_order="left")["usual"].to_numpy()
+
+
+def train_bikes() -> tuple[bytes, dict[str, float]]:
+    """The model of bike-demand, and its errors on days that it never saw."""
+    records = pl.read_csv(EXAMPLES / "bike-demand/records.csv")
+    out = (pl.col("day") % HELD_OUT_DAY) == 0
+    known, asked = records.filter(~out), records.filter(out)
+    past, future = records.filter(pl.col("day") <= LAST_KNOWN_DAY), records.filter(pl.col("day") > LAST_KNOWN_DAY)
+    model = bike_model().fit(bike_features(known), known["bikers"])
+    forward = bike_model().fit(bike_features(past), past["bikers"])
+    exported = exponential(to_onnx(model, "bike-demand", 14, [("log_bikers", FloatTensorType([None, 1]))]), "expected_bikers")
+    expected = scored(exported, bike_features(asked))["expected_bikers"][:, 0]
+    np.testing.assert_allclose(expected, model.predict(bike_features(asked)), rtol=1e-4)
+    return exported, {
+        "held_out_rows": asked.height,
+        "mean_absolute_error": mean_absolute_error(asked["bikers"], expected),
+        "r2": r2_score(asked["bikers"], expected),
+        "mean_absolute_error_of_hourly_means": mean_absolute_error(asked["bikers"], usual_bikers(known, asked)),
+        "mean_absolute_error_of_days_ahead": mean_absolute_error(future["bikers"], forward.predict(bike_features(future))),
+        "mean_absolute_error_of_hourly_means_of_days_ahead": mean_absolute_error(future["bikers"], usual_bikers(past, future)),
+    }
+
+
+def first_threshold(flow: str, field: str) -> float:
+    """Where the first label of a field begins, as the example's mapping says it."""
+    documents = yaml.safe_load_all((EXAMPLES / flow / "flow.yaml").read_text())
+    fields = next(document["fields"] for document in documents if "mapping" in document and "fields" in document)
+    return float(next(entry["thresholds"][0]["at"] for entry in fields if entry["name"] == field))
+
+
+def train_lab() -> tuple[bytes, dict[str, float]]:
+    """The model of lab-triage, and its errors on the samples of events.ndjson, which it never saw."""
+    bundled = load_breast_cancer()
+    ids = [json.loads(line)["sample"]["id"] for line in (EXAMPLES / "lab-triage/events.ndjson").read_text().splitlines()]
+    asked = np.isin([f"wdbc-{position:03d}" for position in range(len(bundled.target))], ids)
+    worst = bundled.data[:, 20:].astype(np.float32)
+    malignant = (bundled.target_names[bundled.target] == "malignant").astype(np.int64)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(worst[~asked], malignant[~asked])
+    outputs = [("label", Int64TensorType([None])), ("probabilities", FloatTensorType([None, 2]))]
+    exported = to_onnx(model, "lab-triage", worst.shape[1], outputs)
+    probability = scored(exported, worst[asked])["probabilities"][:, 1]
+    np.testing.assert_allclose(probability, model.predict_proba(worst[asked])[:, 1], atol=1e-5)
+    first = first_threshold("lab-triage", "triage")
+    (benign_later, benign_first), (malignant_later, malignant_first) = confusion_matrix(malignant[asked], probability >= first)
+    known = malignant[~asked]
+    blind = cross_val_predict(model, worst[~asked], known, cv=5, method="predict_proba")[:, 1]
+    return exported, {
+        "held_out_rows": int(asked.sum()),
+        "roc_auc": roc_auc_score(malignant[asked], probability),
+        "malignant_read_first": int(malignant_first),
+        "malignant_left_as_routine": int(malignant_later),
+        "benign_read_first": int(benign_first),
+        "benign_left_as_routine": int(benign_later),
+        "malignant_in_cross_validation": int(known.sum()),
+        "malignant_left_as_routine_in_cross_validation": int((blind[known == 1] < first).sum()),
+    }
+
+
+def to_onnx(model: Any, name: str, width: int, outputs: list[tuple[str, Any]]) -> bytes:
+    """The model with one float input `features` and plain tensors as outputs, the same bytes each time."""
+    options = {"zipmap": False} if hasattr(model, "predict_proba") else None
+    exported = convert_sklearn(
+        model, name, [("features", FloatTensorType([None, width]))], target_opset=OPSETS, options=options, final_types=outputs,
+        custom_conversion_functions={HistGradientBoostingRegressor: integers_only},
+    )  # fmt: skip
+    exported.opset_import.sort(key=lambda opset: opset.domain)  # skl2onnx leaves them in the order of a set: another one each time
+    return exported.SerializeToString(deterministic=True)
+
+
+def integers_only(scope: Any, operator: Any, container: Any) -> None:
+    """Converts as skl2onnx 1.20 does, with its booleans among a tree's integers made integers: protobuf 7 refuses them."""
+    add_node, flags = container.add_node, "nodes_missing_value_tracks_true"
+
+    def add(op_type: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        if flags in attributes:
+            attributes[flags] = [int(flag) for flag in attributes[flags]]
+        add_node(op_type, inputs, outputs, **attributes)
+
+    container.add_node = add
+    get_converter("SklearnHistGradientBoostingRegressor")(scope, operator, container)
+
+
+def exponential(exported: bytes, output: str) -> bytes:
+    """The model with its one output exponentiated: skl2onnx exports a Poisson model without its link."""
+    model = onnx.load_from_string(exported)
+    last = model.graph.output[0]
+    model.graph.node.append(onnx.helper.make_node("Exp", [last.name], [output], name=output))
+    last.name = output
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def scored(exported: bytes, features: np.ndarray) -> dict[str, np.ndarray]:
+    """The outputs of the exported model, by name."""
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    return dict(zip([output.name for output in session.get_outputs()], session.run(None, {"features": features}), strict=True))
+
+
+def main() -> None:
+    """Train both models, write the files and print what was measured."""
+    packages = {name: version(name) for name in ("scikit-learn", "skl2onnx", "onnx", "numpy")}
+    entries = []
+    with threadpool_limits(1):  # sums in another order would give other bytes
+        trained = {"bike-demand": train_bikes(), "lab-triage": train_lab()}
+    for name, (exported, measured) in trained.items():
+        (EXAMPLES / name / "model.onnx").write_bytes(exported)
+        metrics = {metric: round(value, 3) for metric, value in measured.items()}
+        digest = hashlib.sha256(exported).hexdigest()
+        entries.append({"name": name, "file": f"{name}/model.onnx", "sha256": digest, "held_out": metrics})
+        print(f"{name}: {len(exported):,} bytes, {json.dumps(metrics, indent=2)}")
+    (EXAMPLES / "MODELS.json").write_text(json.dumps({"trained_with": packages, "models": entries}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

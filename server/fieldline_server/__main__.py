@@ -1,0 +1,5 @@
+"""`python -m fieldline_server` is `fieldline`."""
+
+from fieldline_server.cli import main
+
+main()

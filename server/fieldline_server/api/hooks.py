@@ -1,0 +1,79 @@
+"""Inbound webhooks: no API key, the signature says who it is; nothing is told to a sender that has not shown one."""
+
+import time
+from datetime import UTC, datetime
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from fieldline_connectors.bounded import TooLarge
+from fieldline_core.errors import FieldlineError, Misconfigured, Rejected, Unavailable
+from fieldline_core.flow import Release
+from fieldline_core.logs import log
+from fieldline_core.pipeline.accept import Accepted, accept
+from fieldline_core.ports import HookRequest
+from fieldline_server.api.backend import Backend, backend_of
+from fieldline_server.api.body import read_body
+from fieldline_server.api.problems import PROBLEM, NotFound, TooMany
+
+router = APIRouter(tags=["hooks"])
+_MOST_HEADERS = 100
+
+
+class EventTaken(BaseModel):
+    """By what a stored event is known."""
+
+    event: int
+
+
+@router.post(
+    "/hooks/{flow}", status_code=202, response_model=EventTaken, responses={200: {"model": EventTaken}, "default": PROBLEM}
+)
+async def take_event(flow: str, request: Request) -> Response:
+    """Stores a signed event; 202 when it is durable, 200 where it had come before, 409 where its id stands for another one."""
+    backend = await backend_of(request)
+    known = backend.flows.seen(flow)
+    if known is None:
+        known = await run_sync(backend.flows.find, flow)
+    if known.release.flow.trigger.webhook is None:
+        raise NotFound("there is no such flow")
+    try:
+        body = await read_body(request)
+        if len(request.headers) > _MOST_HEADERS:
+            raise TooLarge(f"the message has more than {_MOST_HEADERS} headers")
+        hook = HookRequest(dict(request.headers), body, datetime.now(UTC))
+        taken: Accepted = await run_sync(_take, backend, known.release, known.release.flow.trigger.webhook, hook)
+    except FieldlineError as error:
+        await run_sync(_count_refusal, backend, flow, error)
+        raise
+    backend.metrics.hooks.labels(flow, "repeated" if taken.repeated else "accepted").inc()
+    return JSONResponse({"event": taken.event}, 200 if taken.repeated else 202)
+
+
+def _take(backend: Backend, release: Release, connection: str, hook: HookRequest) -> Accepted:
+    try:
+        event = backend.engine.parts.connector(connection).receive(hook)
+    except Misconfigured as error:
+        # The sender did nothing wrong, and has not shown who it is: it may come again, and learns no more than that.
+        log().error("hook_misconfigured", flow=release.flow.flow, connection=connection, code=error.code)
+        raise Unavailable("messages cannot be received at present", retry_after=60.0) from error
+    _check_room(backend)
+    # The same message may be meant for several flows: its id counts for each of them.
+    return accept(backend.engine, release, f"{connection}/{release.flow.flow}", event)
+
+
+def _check_room(backend: Backend) -> None:
+    try:
+        backend.intake.check(time.monotonic())
+    except Unavailable as error:
+        if error.sent:
+            raise
+        raise TooMany(str(error), error.retry_after) from None
+
+
+def _count_refusal(backend: Backend, flow: str, error: FieldlineError) -> None:
+    backend.metrics.hooks.labels(flow, error.code).inc()
+    if isinstance(error, Rejected):
+        backend.refusals.note(flow, error.code)

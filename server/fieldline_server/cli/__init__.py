@@ -1,0 +1,15 @@
+"""The command line: a thin layer that finds the installation, calls one function, and prints what came of it."""
+
+import fieldline_server.cli.connectors
+import fieldline_server.cli.dead_letters
+import fieldline_server.cli.decisions
+import fieldline_server.cli.documents
+import fieldline_server.cli.flows
+import fieldline_server.cli.keys
+import fieldline_server.cli.models
+import fieldline_server.cli.operation
+import fieldline_server.cli.processes
+import fieldline_server.cli.runs  # noqa: F401 (each adds its commands)
+from fieldline_server.cli.app import app, main
+
+__all__ = ["app", "main"]

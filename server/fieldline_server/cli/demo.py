@@ -1,0 +1,163 @@
+"""What `fieldline demo` shows while it runs, and how it goes from one step to the next."""
+
+import os
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fieldline_server.cli.show import note, show_table
+
+if TYPE_CHECKING:
+    from fieldline_core.pipeline.engine import Engine
+    from fieldline_server.demo_systems import Databases, Inbox
+    from fieldline_server.up import Running
+
+_EVENTS_WITHIN_S = 60.0
+# Nothing is under way when the demo ends, and nothing of it is kept: there is nothing to wait for.
+_GRACE_S = 1.0
+_COUNTS = ("rows", "scored", "held", "skipped", "written", "refused", "left_alone", "dead", "open_chunks")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What one flow of the demo did, and the key of a record whose decision is worth a look."""
+
+    flow: str
+    run: Mapping[str, Any]
+    rows_per_s: float
+    key: str
+
+
+def show_demo(*, leave: bool, rows: int | None) -> None:
+    """Runs the demo; raises where it does not end as it should."""
+    from fieldline_server.demo import demo_directory, examples_directory
+    from fieldline_server.demo_systems import Databases, Inbox, missing_odbc
+
+    begun = time.monotonic()
+    examples = examples_directory()
+    with ExitStack() as stack:
+        directory = stack.enter_context(demo_directory())
+        # A fieldline.yaml where the demo was called would be taken for the settings of its processes.
+        stack.callback(os.chdir, Path.cwd())
+        os.chdir(directory)
+        if why := missing_odbc():
+            note(f"{why}\ngoing on without it: only the flow that needs no ODBC is run")
+        systems = Inbox(examples) if why else Databases(directory / "erp", examples, rows)
+        running = _start(stack, directory, systems)
+        note(f"up after {time.monotonic() - begun:.1f} s")
+        _run(stack, running, systems, examples)
+        note(f"done after {time.monotonic() - begun:.1f} s")
+        if not leave:
+            note("everything stays up until Ctrl-C")
+            running.wait()
+
+
+def _start(stack: ExitStack, directory: Path, systems: "Databases | Inbox") -> "Running":
+    """Fieldline, and the customer's systems beside it, started at the same time."""
+    from fieldline_core.logs import configure_logs
+    from fieldline_server.demo import demo_settings
+    from fieldline_server.up import installation
+
+    configure_logs("error")
+    note("starting PostgreSQL, Redis, API, relay and workers, and the systems that they work for")
+    settings, env = demo_settings(directory)
+    stack.callback(systems.stop)
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(systems.start)
+        running = stack.enter_context(installation(settings, workers=2, env=env, grace_s=_GRACE_S))
+        started.result()
+    return running
+
+
+def _run(stack: ExitStack, running: "Running", systems: "Databases | Inbox", examples: Path) -> None:
+    from fieldline_server.cli.session import engine, registry
+    from fieldline_server.demo import check_store, load_examples
+    from fieldline_server.demo_systems import BIKES
+
+    opened = stack.enter_context(engine(running.settings))
+    load_examples(opened, registry(opened), examples, systems)
+    done = [_run_bikes(opened, systems)] if BIKES in systems.flows else []
+    done.append(_run_lab(opened, running, systems, examples))
+    check_store(opened)
+    _show(opened, running, done)
+
+
+def _run_bikes(opened: "Engine", systems: "Databases | Inbox") -> Done:
+    from fieldline_core.batch import key_text
+    from fieldline_core.pipeline.manage import request_run
+    from fieldline_server.cli.progress import follow_run, rows_per_s
+    from fieldline_server.demo import ACTOR, CountsDiffer, check_counts
+    from fieldline_server.demo_systems import BIKES
+
+    note(f"{BIKES}: {systems.records:,} rows of the ERP are read over ODBC, scored, and the forecast is written back")
+    run = follow_run(opened, request_run(opened, BIKES, ACTOR), systems.records)
+    if run["state"] != "succeeded":
+        raise CountsDiffer(f"{BIKES}: run {run['id']} is {run['state']}: {run['reason'] or 'see above'}")
+    check_counts(BIKES, run, systems.records, systems.written(BIKES))
+    return Done(BIKES, run, rows_per_s(run), key_text(["1", "17"]))
+
+
+def _run_lab(opened: "Engine", running: "Running", systems: "Databases | Inbox", examples: Path) -> Done:
+    from fieldline_server.demo import CountsDiffer, check_counts
+    from fieldline_server.demo_systems import LAB
+    from fieldline_simulators.webhook_sender import send_all
+
+    events = (examples / LAB / "events.ndjson").read_bytes().splitlines()
+    note(f"{LAB}: {len(events)} signed events are posted, scored, and the reading queue is written")
+    begun = time.monotonic()
+    statuses = send_all(f"{running.api_url}/hooks/{LAB}", "standard", systems.lab_secret, events)
+    if set(statuses) != {202}:
+        raise CountsDiffer(f"{LAB}: of {len(events)} events not all were accepted, by status: {statuses}")
+    while (run := _events_run(opened))["rows"] < len(events) or run["open_chunks"]:
+        if time.monotonic() - begun > _EVENTS_WITHIN_S:
+            raise CountsDiffer(f"{LAB}: after {_EVENTS_WITHIN_S:g} s only this was done: {run}")
+        time.sleep(0.05)
+    check_counts(LAB, run, len(events), systems.written(LAB))
+    return Done(LAB, run, len(events) / (time.monotonic() - begun), "wdbc-000")
+
+
+def _events_run(opened: "Engine") -> dict[str, int]:
+    """The counts of all standing runs of the flow together."""
+    from fieldline_core.pipeline.manage import list_runs
+    from fieldline_server.demo_systems import LAB
+
+    runs = list_runs(opened, flow=LAB)
+    return {name: sum(run[name] for run in runs) for name in _COUNTS}
+
+
+def _show(opened: "Engine", running: "Running", done: list[Done]) -> None:
+    from fieldline_server.cli.decision_view import show_decision
+    from fieldline_server.cli.decisions import view_decisions
+    from fieldline_server.demo import ACTOR
+
+    rows = [
+        (each.flow, *(f"{each.run[name]:,}" for name in ("rows", "scored", "written")), f"{_held_back(each.run):,}",
+         f"{each.rows_per_s:,.0f}")
+        for each in done
+    ]  # fmt: skip
+    typer.echo()
+    show_table(("flow", "rows_read", "scored", "written", "held_back", "rows/s"), rows)
+    typer.echo()
+    show_decision(view_decisions(opened, done[0].key, 1, ACTOR)[0])
+    typer.echo()
+    url = running.api_url
+    facts = {
+        "API": url,
+        "OpenAPI": f"{url}/openapi.json",
+        "health": f"{url}/health/ready",
+        "metrics": f"{url}/metrics",
+        "admin key": running.admin_key,
+        "to look around": f"FIELDLINE_DATA_DIRECTORY={running.settings.data_directory} fieldline runs",
+    }
+    show_table((), list(facts.items()))
+
+
+def _held_back(run: Mapping[str, Any]) -> int:
+    """The rows of a run that wait for a person, or were left alone."""
+    return int(run["held"] + run["refused"] + run["left_alone"] + run["dead"])

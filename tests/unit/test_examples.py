@@ -1,0 +1,145 @@
+import csv
+import hashlib
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import polars as pl
+import pytest
+
+from fieldline_core.batch import Batch, key_text
+from fieldline_core.flow import Connection, Flow
+from fieldline_core.ports import Document
+from fieldline_core.signature import Signature, Tensor
+from fieldline_core.validation import validate
+from fieldline_core.yaml_source import parse
+from fieldline_mappings import CompiledPlan, MappingDocument, compile_mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+MODELS = {model["name"]: model for model in json.loads((EXAMPLES / "MODELS.json").read_text())["models"]}
+CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
+KINDS: dict[str, type[Document]] = {"connection": Connection, "mapping": MappingDocument, "flow": Flow}
+
+
+def documents(example: str) -> list[Any]:
+    sources, findings = parse((EXAMPLES / example / "flow.yaml").read_text())
+    assert findings == []
+    checked = [validate(KINDS[next(iter(source.data))], source) for source in sources]
+    assert [finding for _, findings in checked for finding in findings] == []
+    return [document for document, _ in checked]
+
+
+def mapping_of(example: str) -> MappingDocument:
+    return next(document for document in documents(example) if isinstance(document, MappingDocument))
+
+
+def session_of(path: Path) -> Any:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def plan_of(example: str, session: Any) -> CompiledPlan:
+    dtypes = {"tensor(float)": "float32", "tensor(int64)": "int64"}
+
+    def tensors(ends: Any) -> tuple[Tensor, ...]:
+        return tuple(Tensor(name=end.name, dtype=dtypes[end.type], shape=tuple(end.shape)) for end in ends)
+
+    signature = Signature(inputs=tensors(session.get_inputs()), outputs=tensors(session.get_outputs()))
+    return compile_mapping(mapping_of(example), signature)
+
+
+def answers(example: str, batch: Batch) -> pl.DataFrame:
+    """The fields that the example's mapping and model give, with no row held back."""
+    session = session_of(EXAMPLES / example / "model.onnx")
+    plan = plan_of(example, session)
+    features = plan.features(batch, CLOCK)
+    assert features.held == {}
+    outputs = session.run(None, dict(plan.tensors(features.frame)))
+    columns: dict[str, Any] = {}
+    for end, array in zip(session.get_outputs(), outputs, strict=True):
+        flat = array.reshape(len(batch), -1)
+        names = [end.name] if flat.shape[1] == 1 else [f"{end.name}[{position}]" for position in range(flat.shape[1])]
+        columns |= {name: flat[:, position] for position, name in enumerate(names)}
+    fields = plan.fields(batch, pl.DataFrame(columns), CLOCK)
+    assert fields.held == {}
+    return fields.frame
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_the_very_file_that_was_measured(name: str) -> None:
+    assert hashlib.sha256((EXAMPLES / MODELS[name]["file"]).read_bytes()).hexdigest() == MODELS[name]["sha256"]
+
+
+@pytest.mark.parametrize("path", [*EXAMPLES.glob("*/model.onnx"), ROOT / "bench/model.onnx"], ids=lambda path: path.parent.name)
+def test_a_model_is_small_and_holds_standard_operators_only(path: Path) -> None:
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert {opset.domain for opset in model.opset_import} <= {"", "ai.onnx.ml"}
+    assert path.stat().st_size < 300_000
+
+
+def test_the_benchmark_model_takes_22_features_and_ends_with_two_probabilities() -> None:
+    session = session_of(ROOT / "bench/model.onnx")
+    (features,) = session.get_inputs()
+    assert (features.name, features.type, features.shape) == ("features", "tensor(float)", [None, 22])
+    probabilities = session.run(None, {"features": np.zeros((3, 22), np.float32)})[-1]
+    assert probabilities.shape == (3, 2)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("example", MODELS)
+def test_the_documents_are_sound_and_a_flow_names_only_what_they_hold(example: str) -> None:
+    held = documents(example)
+    (flow,) = (document for document in held if isinstance(document, Flow))
+    assert flow.connections() == {document.connection for document in held if isinstance(document, Connection)}
+    assert flow.mapping == mapping_of(example).mapping
+    assert flow.models == [example]
+    given = {field.name for field in mapping_of(example).fields}
+    assert {field for write in flow.writes for field in write.target["fields"].values()} == given
+
+
+@pytest.mark.parametrize("example", MODELS)
+def test_the_table_has_every_column_that_is_loaded_read_or_written(example: str) -> None:
+    columns = set(re.findall(r"^  ([a-z_]+) +[a-z]", (EXAMPLES / example / "table.sql").read_text(), re.MULTILINE))
+    (flow,) = (document for document in documents(example) if isinstance(document, Flow))
+    needed = {column for write in flow.writes for column in (*write.target["key"], *write.target["fields"])}
+    if flow.source:
+        needed |= {feature.field for feature in mapping_of(example).features} | set(flow.source.query["key"])
+        needed |= set(pl.read_csv(EXAMPLES / example / "records.csv", n_rows=0).columns)
+    assert needed <= columns
+
+
+def test_the_bike_records_scored_by_the_mapping_are_as_good_as_measured() -> None:
+    records = pl.read_csv(EXAMPLES / "bike-demand/records.csv", schema_overrides=dict.fromkeys(("temp", "atemp", "hum"), pl.String))
+    held_out = records.filter(pl.col("day") % 5 == 0).with_columns(pl.col("holiday", "workingday").cast(pl.Boolean))
+    keys = [key_text(key) for key in held_out.select("day", "hr").iter_rows()]
+    fields = answers("bike-demand", Batch.of(keys, held_out))
+    error = (fields["expected_bikers"] - held_out["bikers"]).abs().mean()
+    assert len(keys) == len(set(keys)) == MODELS["bike-demand"]["held_out"]["held_out_rows"]
+    assert error == pytest.approx(MODELS["bike-demand"]["held_out"]["mean_absolute_error"], abs=0.05)  # answers are rounded
+    assert set(fields["demand_level"]) == {"low", "normal", "high"}
+
+
+def test_the_lab_events_scored_by_the_mapping_are_as_good_as_measured() -> None:
+    samples = [json.loads(line)["sample"] for line in (EXAMPLES / "lab-triage/events.ndjson").read_text().splitlines()]
+    rows = [{f"sample.worst.{name}": value for name, value in sample["worst"].items()} for sample in samples]
+    fields = answers("lab-triage", Batch.of([sample["id"] for sample in samples], pl.DataFrame(rows)))
+    with (EXAMPLES / "lab-triage/diagnoses.csv").open() as lines:
+        diagnoses = {row["sample_id"]: row["diagnosis"] for row in csv.DictReader(lines)}
+    seen = [(diagnoses[sample["id"]], triage) for sample, triage in zip(samples, fields["triage"], strict=True)]
+    measured = MODELS["lab-triage"]["held_out"]
+    assert len(diagnoses) == len(samples) == measured["held_out_rows"]
+    assert seen.count(("malignant", "read first")) == measured["malignant_read_first"]
+    assert seen.count(("malignant", "routine")) == measured["malignant_left_as_routine"]
+    assert seen.count(("benign", "read first")) == measured["benign_read_first"]
+
+
+@pytest.mark.parametrize("example", MODELS)
+def test_the_page_of_an_example_says_every_figure_that_was_measured(example: str) -> None:
+    said = set(re.findall(r"\d+(?:\.\d+)?", (EXAMPLES / example / "SOURCE.md").read_text().replace(",", "")))
+    assert {str(figure) for figure in MODELS[example]["held_out"].values()} <= said

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 GRACE_S = 8.0
 """How long a program may take to end by its own signal; PostgreSQL gives its backends 5 s at an immediate stop."""
+KILL_S = 5.0
+"""How long the end of a killed process is waited for; the kernel may hold one longer in a device."""
 MARK = "FIELDLINE_PROGRAM"
 """The environment variable that tells what a program started, however deep."""
 
@@ -71,9 +73,13 @@ def lives(member: Process) -> bool:
 
 
 def kill(members: Iterable[Process]) -> None:
-    """Ends these processes at once."""
-    for member in filter(lives, members):
-        send(member.pid, signal.SIGKILL)
+    """Ends these processes at once, and returns when they are gone: a signal that was sent is not yet a process that ended."""
+    left = set(members)
+    deadline = time.monotonic() + KILL_S
+    while (left := set(filter(lives, left))) and time.monotonic() < deadline:
+        for member in left:
+            send(member.pid, signal.SIGKILL)
+        time.sleep(0.005)
 
 
 def send(pid: int, signum: int) -> None:

@@ -38,8 +38,11 @@ EMBEDDED = """
     import psycopg
     busy = psycopg.connect(postgres.url, autocommit=True)
     busy.pgconn.send_query(b"DO $$ BEGIN LOOP END LOOP; END $$")
-    print(" ".join(str(pid) for pid in supervisor.running().values()), flush=True)
-    supervisor.wait()
+    try:
+        print(" ".join(str(pid) for pid in supervisor.running().values()), flush=True)
+        supervisor.wait()
+    except (KeyboardInterrupt, SystemExit):  # The signal came before the wait.
+        supervisor.stop()
 """
 
 
@@ -226,3 +229,10 @@ def test_a_log_that_grew_large_is_set_aside(tmp_path: Path, monkeypatch: pytest.
     Child(Program("worker", ["true"]), log).stop(grace_s=10)
     assert log.read_text() == ""
     assert (tmp_path / "worker.old.log").read_text() == "a long line\n"
+
+
+def test_what_was_killed_is_gone_when_kill_returns(tmp_path: Path, mark: str, eventually: Callable[..., bool]) -> None:
+    child = Child(Program("pool", ["sh", "-c", f"for n in $(seq 60); do {FOREVER} & done; wait"], {**os.environ, "MARK": mark}), tmp_path / "log")
+    eventually(lambda: len(marked(mark)) > 60)
+    child.kill()
+    assert not marked(mark)

@@ -42,7 +42,7 @@ settings: {{store: "{store}"}}
 ---
 mapping: triage
 features: [{{field: a}}, {{field: b}}]
-fields: [{{name: points, output: score}}]
+fields: [{{name: points, formula: score}}]
 ---
 flow: triage
 trigger: {{webhook: senders, key: id}}

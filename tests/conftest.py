@@ -10,9 +10,14 @@ from typing import Protocol, TypeVar
 
 import pytest
 import redis as redis_client
+from hypothesis import settings
 
 from fieldline_core.store import migrate
 from fieldline_server.embedded import Database, Postgres, Redis
+
+# A push meets the same examples everywhere, and none fails for being slow: the fuzz tests look for new ones.
+settings.register_profile("push", deadline=None, derandomize=True)
+settings.load_profile("push")
 
 Answer = TypeVar("Answer")
 

@@ -37,7 +37,7 @@ CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER slow BEFORE INSERT ON predictions FOR EACH ROW WHEN (NEW.id = '{SLOW}') EXECUTE FUNCTION slow()"""
 _RETRY = {"first_s": 0.05, "longest_s": 0.2}
-_MAPPING = {"mapping": "m", "features": [{"field": "a"}, {"field": "b"}], "fields": [{"name": "score", "output": "score"}]}
+_MAPPING = {"mapping": "m", "features": [{"field": "a"}, {"field": "b"}], "fields": [{"name": "score", "formula": "score"}]}
 _RECORDS = {f"r{i:02}": {"id": f"r{i:02}", "a": float(i), "b": i / 2} for i in range(ROWS)}
 _MOST_CRASHES = 40
 _numbers = count(1)

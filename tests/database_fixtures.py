@@ -7,6 +7,7 @@ import getpass
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from fieldline_server.embedded import Postgres
+from fieldline_server.processes import Child, Program
 from tests.databases import Erp
 
 _numbers = count(1)
@@ -41,18 +43,21 @@ def mariadb_socket() -> Iterator[Path]:
     user = getpass.getuser() if os.getuid() else _unprivileged(directory)
     install = ["mariadb-install-db", "--no-defaults", f"--datadir={directory}/data", f"--user={user}", "--skip-test-db"]
     subprocess.run([*install, "--auth-root-authentication-method=normal"], check=True, capture_output=True)
-    socket = directory / "socket"
-    options = ["--no-defaults", f"--user={user}", f"--datadir={directory}/data", f"--socket={socket}", "--skip-networking"]
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen([server, *options, f"--pid-file={directory}/pid"], stdout=log, stderr=log)
+    address = directory / "socket"
+    options = ["--no-defaults", f"--user={user}", f"--datadir={directory}/data", f"--socket={address}", "--skip-networking"]
+    program = Program("mariadb", [server, *options, f"--pid-file={directory}/pid"], ready=lambda: _accepts(address))
+    child = Child(program, directory / "log")
     try:
-        ping = ["mariadb-admin", "--no-defaults", f"--socket={socket}", "--user=root", "--wait=30", "ping"]
-        subprocess.run(ping, check=True, capture_output=True, timeout=60)
-        yield socket
+        child.wait_until_ready()
+        yield address
     finally:
-        process.terminate()
-        process.wait()
+        child.stop(grace_s=30)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _accepts(address: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as caller:
+        return caller.connect_ex(str(address)) == 0
 
 
 def _unprivileged(directory: Path) -> str:

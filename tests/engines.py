@@ -28,7 +28,7 @@ def documents(name: str, **flow: Any) -> str:
     mapping = {
         "mapping": name,
         "features": [{"field": "a"}, {"field": "b"}],
-        "fields": [{"name": "score", "output": "score"}],
+        "fields": [{"name": "score", "formula": "score"}],
     }
     step = {"name": "answer", "connection": name, "target": {"table": "answers", "fields": {"score": "score"}}}
     sentence = {

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,13 +14,15 @@ from fieldline_connectors.registry import connector_classes
 from fieldline_core.events import EVENTS
 from fieldline_core.pipeline.invariants import RULES
 from fieldline_core.settings import Settings
+from fieldline_mappings.reference import formulas
 from fieldline_mappings.reference import reference as mappings
 from fieldline_server import metrics as metrics_module
 from fieldline_server.metrics import Metrics
 
 _MADE = "Made from the code by `tools/make_reference.py`; a test compares the two."
 _VERBS = {
-    "discover": "says what the system holds", "read": "reads records", "lookup": "reads records by key", "write": "writes answers",
+    "discover": "says what the system holds", "read": "reads records", "lookup": "reads records by key",
+    "children": "reads the rows that belong to records", "write": "writes answers",
     "poll": "asks after writes that take long", "receive": "takes signed messages",
 }  # fmt: skip
 _FORMATS = {"uri": "URL", "path": "path", "ipvanynetwork": "network", "date-time": "date and time"}
@@ -93,8 +96,16 @@ def metrics() -> str:
     return "\n".join(lines) + "\n"
 
 
+def mistakes() -> str:
+    """The page of mistakes in mappings, from the table that a test holds to what lint says."""
+    table = runpy.run_path(str(Path(__file__).resolve().parents[1] / "tests/mistakes.py"))
+    page: str = table["page"]()
+    return page
+
+
 PAGES: dict[str, Callable[[], str]] = {
-    "connectors.md": connectors, "events.md": events, "mapping.md": mappings, "metrics.md": metrics, "settings.md": settings,
+    "connectors.md": connectors, "events.md": events, "formulas.md": formulas, "mapping.md": mappings, "metrics.md": metrics,
+    "mistakes.md": mistakes, "settings.md": settings,
 }  # fmt: skip
 
 

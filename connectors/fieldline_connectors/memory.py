@@ -93,6 +93,8 @@ class MemoryQuery(Query):
 
     table: str
     """Name of the table."""
+    by: str | None = None
+    """For rows that belong to records: the column that holds the record's key."""
 
 
 class MemoryTarget(Target):
@@ -147,6 +149,16 @@ class Memory:
         with self._store.lock:
             table = self._store.table(query.table)
             return table.batch([key for key in dict.fromkeys(keys) if key in table.rows])
+
+    def children(self, query: MemoryQuery, keys: Sequence[str]) -> Batch:
+        """The rows whose column `by` holds one of these keys; raises Misconfigured where the query names no such column."""
+        if query.by is None:
+            raise Misconfigured(f"the query of {query.table!r} does not say by which column its rows belong to records: write `by`")
+        wanted = set(keys)
+        with self._store.lock:
+            table = self._store.table(query.table)
+            found = table.batch([key for key, row in table.rows.items() if str(row.get(query.by)) in wanted])
+        return Batch(found.frame[query.by].cast(pl.String).alias("key"), found.frame)
 
     def dedupe(self, target: MemoryTarget) -> Dedupe:
         """LEDGER: the effect key is kept beside the rows, under the same lock."""

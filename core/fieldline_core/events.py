@@ -8,12 +8,14 @@ from psycopg.types.json import Jsonb
 from fieldline_core.store import Transaction
 
 EVENTS: dict[str, str] = {
+    "backtest.viewed": "Decided records were read again and scored under two mappings; nothing was written.",
     "config.published": "A connection, mapping or flow was published in a new version.",
     "decisions.recorded": "A batch of decisions was stored with its evidence.",
     "dead_letters.discarded": "Dead letters were discarded with a reason.",
     "dead_letters.replayed": "Dead letters were run again.",
     "dead_letter.viewed": "The record of a dead letter was looked at.",
     "decision.viewed": "A decision with its source values was looked at.",
+    "features.exported": "Records were read and their features written to a file for training.",
     "flow.paused": "A flow was paused.",
     "flow.resumed": "A flow was resumed.",
     "hook.conflict": "An event id came again with another body.",

@@ -28,6 +28,8 @@ class Finding:
     column: int = 0
     severity: Severity = Severity.ERROR
     file: str = ""
+    offset: int | None = None
+    """Where in the text at `path` it is, in characters from its beginning."""
 
     @property
     def words(self) -> str:

@@ -49,6 +49,19 @@ class SourceStep(Document):
     """What is read, in the connector's own terms."""
 
 
+class LookupStep(Document):
+    """Rows that belong to each record, as a list that the mapping's formulas count and sum over."""
+
+    name: str = Field(min_length=1, max_length=200)
+    """The list's name in the mapping's `record`."""
+    connection: Name
+    """The connection that is read."""
+    query: dict[str, Any]
+    """What is read, in the connector's own terms; its key is what names the record (the foreign key)."""
+    by: str | None = Field(None, min_length=1, max_length=200)
+    """The record's field that the rows are found by; the record's key where it is left out."""
+
+
 class WriteStep(Document):
     """Where answers go."""
 
@@ -99,6 +112,8 @@ class Flow(Document):
     """What makes it run."""
     source: SourceStep | None = None
     """Where records are read; a webhook flow without one takes the message itself as the record."""
+    lookups: list[LookupStep] = Field(default_factory=list, max_length=16)
+    """Rows that belong to the records, read when they are scored."""
     mapping: Name
     """The mapping from records to the model's inputs, and from its outputs to fields."""
     models: list[str] = Field(min_length=1, max_length=1)
@@ -117,11 +132,14 @@ class Flow(Document):
         names = [write.name for write in self.writes]
         if len(names) != len(set(names)):
             raise ValueError("each write has a name of its own")
+        lists = [lookup.name.lower() for lookup in self.lookups]
+        if len(lists) != len(set(lists)):
+            raise ValueError("each lookup has a name of its own")
         return self
 
     def connections(self) -> set[str]:
         """The names of the connections that the flow uses."""
-        used = {write.connection for write in self.writes}
+        used = {write.connection for write in self.writes} | {lookup.connection for lookup in self.lookups}
         return (
             used
             | ({self.source.connection} if self.source else set())

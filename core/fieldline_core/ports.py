@@ -16,6 +16,9 @@ from fieldline_core.schema import Catalog, FieldType
 Cursor: TypeAlias = Mapping[str, Any]
 """Where a read goes on: a JSON object that only its connector understands."""
 
+Wanted: TypeAlias = Mapping[str, "FieldType | Mapping[str, FieldType]"]
+"""Fields of a record (paths such as `customer.tier`), each with its type; a list of child rows with those of its rows' fields."""
+
 Tensors: TypeAlias = Mapping[str, Any]
 """Input name -> numpy array, rows first."""
 
@@ -153,6 +156,15 @@ class Lookup(Protocol):
 
 
 @runtime_checkable
+class Children(Protocol):
+    """Reads the rows that belong to records."""
+
+    def children(self, query: Any, keys: Sequence[str]) -> Batch:
+        """The rows whose key, as the query names it, is one of these, in any order; several may have the same."""
+        ...
+
+
+@runtime_checkable
 class Sink(Protocol):
     """Writes a slice, and says how a repeat is made harmless."""
 
@@ -199,8 +211,8 @@ class Plan(Protocol):
     digest: str
     uses_clock: bool
 
-    def fields_read(self) -> Mapping[str, FieldType]:
-        """Each source field (a path such as `customer.tier`) that the plan needs, and its type."""
+    def fields_read(self) -> Wanted:
+        """Each source field that the plan needs, and its type."""
         ...
 
     def fields_written(self) -> Mapping[str, FieldType]:
@@ -234,7 +246,7 @@ class Model(Protocol):
 
 
 __all__ = [
-    "Batch", "Catalog", "Connector", "ConnectorConfig", "Cursor", "Dedupe", "Discovers", "Document", "Event", "FieldType", "Held",
-    "Hook", "HookRequest", "Lookup", "Model", "Page", "Pending", "Plan", "Polls", "Query", "Receipts", "Sifted", "Sink", "Slice",
-    "Source", "Target", "Tensors",
+    "Batch", "Catalog", "Children", "Connector", "ConnectorConfig", "Cursor", "Dedupe", "Discovers", "Document", "Event",
+    "FieldType", "Held", "Hook", "HookRequest", "Lookup", "Model", "Page", "Pending", "Plan", "Polls", "Query", "Receipts",
+    "Sifted", "Sink", "Slice", "Source", "Target", "Tensors", "Wanted",
 ]  # fmt: skip

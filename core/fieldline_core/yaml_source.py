@@ -1,6 +1,6 @@
 """YAML that people write: read within bounds, with the line and column of every part kept for what is found in it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,8 @@ class Source:
     data: Any
     file: str = ""
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    texts: Mapping[str, ScalarNode] = field(default_factory=dict)
+    lines: Sequence[str] = ()
 
     def place(self, path: str) -> tuple[int, int]:
         """Line and column of a path, or of the nearest part around it that is written down."""
@@ -33,7 +35,22 @@ class Source:
     def locate(self, finding: Finding) -> Finding:
         """The finding with its file, line and column."""
         line, column = self.place(finding.path)
+        node = self.texts.get(finding.path)
+        if node is not None and finding.offset is not None:
+            line, column = self._inside(node, finding.offset)
         return replace(finding, file=self.file, line=line, column=column)
+
+    def _inside(self, node: ScalarNode, offset: int) -> tuple[int, int]:
+        """Line and column of a character of a text."""
+        line, column = node.start_mark.line + 1, node.start_mark.column + 1
+        if node.style == "|":
+            before = node.value[:offset]
+            line += 1 + before.count("\n")
+            written = self.lines[line - 1] if line <= len(self.lines) else ""
+            return line, 1 + len(written) - len(written.lstrip()) + offset - (before.rfind("\n") + 1)
+        # A text that goes on over several lines has its line breaks folded away: its beginning is named.
+        folded = node.start_mark.line != node.end_mark.line
+        return (line, column) if folded else (line, column + offset + (node.style in ("'", '"')))
 
 
 class _Refused(Exception):
@@ -82,26 +99,34 @@ def parse(text: str | bytes, file: str = "") -> tuple[list[Source], list[Finding
 
 def _documents(text: str | bytes, file: str) -> Iterator[Source]:
     loader = _Loader(text)
+    lines = (text if isinstance(text, str) else text.decode(errors="replace")).splitlines()
     try:
         while loader.check_node() and (node := loader.get_node()):
             places: dict[str, tuple[int, int]] = {}
-            yield Source(_value(loader, node, (), places), file, places)
+            texts: dict[str, ScalarNode] = {}
+            yield Source(_value(loader, node, (), places, texts), file, places, texts, lines)
     finally:
         loader.dispose()
 
 
-def _value(loader: _Loader, node: Node, path: Location, places: dict[str, tuple[int, int]]) -> Any:
+def _value(
+    loader: _Loader, node: Node, path: Location, places: dict[str, tuple[int, int]], texts: dict[str, ScalarNode]
+) -> Any:
     places.setdefault(path_text(path), (node.start_mark.line + 1, node.start_mark.column + 1))
     if not isinstance(node, ScalarNode) and node.tag not in ("tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"):
         raise _Refused("tags (!name) are not read", node, path)
     if isinstance(node, SequenceNode):
-        return [_value(loader, part, (*path, position), places) for position, part in enumerate(node.value)]
+        return [_value(loader, part, (*path, position), places, texts) for position, part in enumerate(node.value)]
     if isinstance(node, MappingNode):
-        return _mapping(loader, node, path, places)
+        return _mapping(loader, node, path, places, texts)
+    if isinstance(node, ScalarNode):
+        texts[path_text(path)] = node
     return _scalar(loader, node, path)
 
 
-def _mapping(loader: _Loader, node: MappingNode, path: Location, places: dict[str, tuple[int, int]]) -> dict[Any, Any]:
+def _mapping(
+    loader: _Loader, node: MappingNode, path: Location, places: dict[str, tuple[int, int]], texts: dict[str, ScalarNode]
+) -> dict[Any, Any]:
     data: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, ScalarNode):
@@ -111,7 +136,7 @@ def _mapping(loader: _Loader, node: MappingNode, path: Location, places: dict[st
             raise _Refused(f"the key {key_node.value!r} stands here twice", key_node, path)
         here = (*path, str(key))
         places[path_text(here)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-        data[key] = _value(loader, value_node, here, places)
+        data[key] = _value(loader, value_node, here, places, texts)
     return data
 
 

@@ -10,45 +10,50 @@ from fieldline_core.errors import Misconfigured
 from fieldline_core.findings import Finding, Severity, did_you_mean, errors
 from fieldline_core.schema import Entity, FieldType
 from fieldline_core.signature import Signature
-from fieldline_mappings import outputs
-from fieldline_mappings.document import MappingDocument, canonical
-from fieldline_mappings.features import Column, build, columns
+from fieldline_mappings.checked import Checked, check
+from fieldline_mappings.document import Feature, FeatureType, MappingDocument, canonical
+from fieldline_mappings.features import Column, columns, encode
 from fieldline_mappings.inputs import Filled, fill
 from fieldline_mappings.plan import CompiledPlan
 
 _NUMERIC = {FieldType.NUMBER, FieldType.INTEGER, FieldType.DECIMAL, FieldType.BOOLEAN, FieldType.TEXT}
-_READABLE: dict[str, set[FieldType]] = {
-    "number": _NUMERIC, "integer": _NUMERIC, "boolean": _NUMERIC, "text": set(FieldType) - {FieldType.LIST},
-    "date": {FieldType.DATE, FieldType.DATETIME, FieldType.TEXT}, "datetime": {FieldType.DATE, FieldType.DATETIME, FieldType.TEXT},
-    "time": {FieldType.TIME, FieldType.DATETIME, FieldType.TEXT},
+_READABLE: dict[FieldType, set[FieldType]] = {
+    FieldType.NUMBER: _NUMERIC, FieldType.INTEGER: _NUMERIC, FieldType.DECIMAL: _NUMERIC, FieldType.BOOLEAN: _NUMERIC,
+    FieldType.TEXT: set(FieldType) - {FieldType.LIST}, FieldType.DATE: {FieldType.DATE, FieldType.DATETIME, FieldType.TEXT},
+    FieldType.DATETIME: {FieldType.DATE, FieldType.DATETIME, FieldType.TEXT},
+    FieldType.TIME: {FieldType.TIME, FieldType.DATETIME, FieldType.TEXT},
 }  # fmt: skip
-_CALENDAR = {"date", "datetime", "time"}
 
 
 def compile_mapping(document: MappingDocument, signature: Signature) -> CompiledPlan:
     """The plan; raises Misconfigured with all that does not fit the model."""
-    all_columns = _columns(document)
+    checked = check(document, signature)
+    all_columns = _columns(checked)
     filled, findings = fill(document, signature, all_columns)
-    findings += [*_within(document, all_columns), *outputs.check(document, signature)]
+    findings += [*checked.findings, *_within(checked, all_columns)]
     if wrong := errors(findings):
         raise Misconfigured("\n- ".join([f"mapping {document.mapping!r} does not fit the model:", *(each.words for each in wrong)]))
     dtypes = _dtypes(filled)
-    built = [build(feature, position, document.timezone, dtypes) for position, feature in enumerate(document.features)]
-    written = [outputs.written(field, tensor) for field in document.fields if (tensor := signature.output(field.output))]
-    return CompiledPlan(document, _digest(document, signature), built, all_columns, filled, written)
+    encoded = [
+        encode(feature, type, position, dtypes)
+        for position, (feature, type) in enumerate(zip(document.features, checked.types, strict=True))
+    ]
+    return CompiledPlan(checked, _digest(document, signature), all_columns, encoded, filled)
 
 
 def lint_mapping(document: MappingDocument, signature: Signature | None = None, entity: Entity | None = None) -> list[Finding]:
     """Everything that can be found without running: in the mapping itself, against the model, against the source."""
-    all_columns = _columns(document)
-    findings = list(_within(document, all_columns))
+    checked = check(document, signature, entity)
+    all_columns = _columns(checked)
+    findings = [*checked.findings, *_within(checked, all_columns)]
     if signature:
-        findings += fill(document, signature, all_columns)[1] + outputs.check(document, signature)
+        findings += fill(document, signature, all_columns)[1]
     return findings + list(_against(document, entity) if entity else ())
 
 
-def _columns(document: MappingDocument) -> list[Column]:
-    return [column for position, feature in enumerate(document.features) for column in columns(feature, position)]
+def _columns(checked: Checked) -> list[Column]:
+    features = zip(checked.document.features, checked.types, strict=True)
+    return [column for position, (feature, type) in enumerate(features) for column in columns(feature, type, position)]
 
 
 def _dtypes(filled: Iterable[Filled]) -> dict[str, str]:
@@ -63,35 +68,81 @@ def _digest(document: MappingDocument, signature: Signature) -> str:
     return hashlib.sha256(f"{canonical(document)}\n{model}".encode()).hexdigest()
 
 
-def _within(document: MappingDocument, all_columns: Sequence[Column]) -> Iterator[Finding]:
-    seen: set[str] = set()
+def _within(checked: Checked, all_columns: Sequence[Column]) -> Iterator[Finding]:
+    document, seen = checked.document, set[str]()
     for column in all_columns:
         if column.name in seen:
             message = f"there are two features {column.name!r}."
             yield Finding("duplicate-name", f"features[{column.feature}]", message, "Give one another `name`.")
         seen.add(column.name)
-    fields = [field.name for field in document.fields]
-    for position, name in enumerate(fields):
-        if name in fields[:position]:
-            yield Finding("duplicate-name", f"fields[{position}].name", f"field {name!r} is written twice.")
+    names = [field.name for field in document.written]
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            reserved = "`reason` is written under this name: give the field another."
+            reserved = reserved if position == len(document.fields) else "Remove one of the two, or name it otherwise."
+            yield Finding("duplicate-name", f"fields[{names.index(name)}].name", f"field {name!r} is written twice.", reserved)
+    yield from _two_types(document)
+    for position, (feature, type) in enumerate(zip(document.features, checked.types, strict=True)):
+        yield from _fill_misfit(feature.fill if feature.type is None and not feature.categories else None, type, position)
+        yield from _check_misfit(feature, type, position)
+
+
+def _two_types(document: MappingDocument) -> Iterator[Finding]:
     types: dict[str, str] = {}
     for position, feature in enumerate(document.features):
-        other = types.setdefault(feature.field, feature.type)
-        if other != feature.type and not {other, feature.type} <= _CALENDAR:
-            message = f"field {feature.field!r} is read as {other} above, and as {feature.type} here."
-            yield Finding("two-types", f"features[{position}].type", message, "Read it as one type.")
+        if feature.field and feature.field not in document.record:
+            own = feature.type or "number"
+            other = types.setdefault(feature.field, own)
+            if other != own:
+                message = f"field {feature.field!r} is read as {other} above, and as {own} here."
+                yield Finding("two-types", f"features[{position}].type", message, "Read it as one type, or write a formula.")
+
+
+def _fill_misfit(fill: object, type: str, position: int) -> Iterator[Finding]:
+    fits = {"number": (int, float), "integer": (int,), "text": (str,), "boolean": (bool,)}[type]
+    if fill is not None and (not isinstance(fill, fits) or (isinstance(fill, bool) and type != "boolean")):
+        words = {"number": "a number", "integer": "a whole number", "text": "a text in quotes", "boolean": "true or false"}[type]
+        message = f"the feature is {type}, and {fill!r} is not."
+        yield Finding("wrong-type", f"features[{position}].if_blank", message, f"Write {words}, hold or flag.")
+
+
+def _check_misfit(feature: Feature, type: FeatureType, position: int) -> Iterator[Finding]:
+    check, numeric = feature.check, type in ("number", "integer")
+    listed = all(isinstance(value, str) == (type == "text") for value in check.one_of) and type != "boolean"
+    for part, wanted, given, fits in (
+        ("clip", "numbers", feature.clip, numeric),
+        # A clipped whole number is one.
+        ("clip", "whole numbers", feature.clip, type != "integer" or all(map(float.is_integer, feature.clip or ()))),
+        ("check.at_least", "numbers", check.at_least, numeric),
+        ("check.at_most", "numbers", check.at_most, numeric),
+        ("check.max_length", "texts", check.max_length, type == "text"),
+        ("check.one_of", "texts for a text, numbers for a number", check.one_of or None, listed),
+    ):
+        if given is not None and not fits:
+            message = f"feature {feature.name!r} is {type}, and `{part}` takes {wanted}."
+            yield Finding("wrong-type", f"features[{position}].{part}", message, "Remove it.")
 
 
 def _against(document: MappingDocument, entity: Entity) -> Iterator[Finding]:
     known = {field.name: field for field in entity.fields}
-    for position, feature in enumerate(document.features):
-        if found := known.get(feature.field):
-            if found.type not in _READABLE[feature.type]:
-                message = f"field {feature.field!r} is {found.type}, which cannot be read as {feature.type}."
-                yield Finding("unreadable-type", f"features[{position}].type", message)
+    for name, type in document.record_types.items():
+        if not isinstance(type, FieldType):
+            continue
+        path = _path_of(document, name)
+        if found := known.get(name):
+            if found.type not in _READABLE[type]:
+                message = f"field {name!r} is of type {found.type}, which cannot be read as {type}."
+                moment = found.type in (FieldType.DATE, FieldType.DATETIME)
+                formula = f", and write a formula: DAYS_SINCE({name})" if moment and path.startswith("features") else ""
+                yield Finding("unreadable-type", path, message, f"List `{name}: {found.type}` under `record`{formula}.")
             continue
         # A path may lead into another object, whose fields were not discovered with this one.
-        severity = Severity.WARNING if "." in feature.field else Severity.ERROR
-        message = f"{entity.name} has no field {feature.field!r}."
-        suggestion = did_you_mean(feature.field, known)
-        yield Finding("unknown-field", f"features[{position}].field", message, suggestion, severity=severity)
+        severity = Severity.WARNING if "." in name else Severity.ERROR
+        yield Finding("unknown-field", path, f"{entity.name} has no field {name!r}.", did_you_mean(name, known), severity=severity)
+
+
+def _path_of(document: MappingDocument, name: str) -> str:
+    """Where a field is named first."""
+    if name in document.record:
+        return f"record.{name}"
+    return next(f"features[{position}].field" for position, feature in enumerate(document.features) if feature.field == name)

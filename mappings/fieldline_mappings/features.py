@@ -1,17 +1,14 @@
-"""What each feature is: the columns it gives, the expressions that make them, and what keeps a row from having them.
+"""What each feature becomes: the columns it gives, the expressions that make them, and what keeps a row from having them."""
 
-This is the one place that knows how a feature is said; what else than a field it may come from is added here.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 
 import numpy as np
 import polars as pl
 
-from fieldline_mappings.document import Feature
-from fieldline_mappings.reading import TODAY, Reading, local
+from fieldline_mappings.document import Encoding, Feature, FeatureType
 
 
 class Kind(StrEnum):
@@ -39,57 +36,95 @@ class Problem:
     feature: int
     mask: pl.Expr
     reason: str
+    blank: bool = False
+    """Whether it is said of blank values; an error comes before that."""
+    bounds: tuple[float, float] | None = None
+    """The least and the greatest number, where it is said of numbers beyond them."""
+
+    def possible(self, computed: pl.Series, value: pl.Series) -> bool:
+        """Whether a row may have it, by what was computed and what the model is given: asked before its mask, which costs more."""
+        if self.blank:
+            return computed.null_count() > 0
+        if self.bounds is None:
+            return True
+        if value.dtype.is_float() and not isfinite(value.sum()):
+            return True
+        least, greatest = value.min(), value.max()
+        return least is not None and not self.bounds[0] <= least <= greatest <= self.bounds[1]  # type: ignore[operator]
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
-    """A feature as expressions over the columns that its readings make."""
+class Encoded:
+    """A feature's values and problems, as expressions over a frame where column `str(position)` holds what was computed."""
 
-    reading: Reading
     values: tuple[pl.Expr, ...]
     problems: tuple[Problem, ...]
 
 
-_EXPECTED = {
-    "number": "a number", "integer": "a whole number", "text": "a text", "boolean": "true or false",
-    "date": "a date (YYYY-MM-DD)", "datetime": "a date and time (YYYY-MM-DDThh:mm:ss)", "time": "a time (hh:mm:ss)",
-}  # fmt: skip
+def encoding(feature: Feature, type: FeatureType) -> Encoding | None:
+    """How the categories or the text reach the model; None for plain numbers."""
+    if feature.encode or type not in ("text", "integer"):
+        return feature.encode
+    return "onehot" if feature.categories else "text" if type == "text" else None
 
 
-def columns(feature: Feature, position: int) -> tuple[Column, ...]:
+def columns(feature: Feature, type: FeatureType, position: int) -> tuple[Column, ...]:
     """The columns that a feature gives, in order."""
     flag = [Column(f"{feature.name}_blank", Kind.FLAG, position)] if feature.if_blank == "flag" else []
-    if feature.encoding == "onehot":
+    if encoding(feature, type) == "onehot":
         own = [Column(f"{feature.name}={category}", Kind.FLAG, position) for category in feature.categories]
     else:
-        own = [Column(feature.name, _kind(feature), position)]
+        own = [Column(feature.name, _kind(feature, type), position)]
     return (*own, *flag)
 
 
-def build(feature: Feature, position: int, zone: str, dtypes: Mapping[str, str]) -> Built:
-    """The feature's expressions; `dtypes` says which of its columns fill an input of which type."""
-    reading = Reading(feature.field, feature.type)
-    blank = reading.value.is_null()
-    own = _values(feature, reading.value, zone)
+def encode(feature: Feature, type: FeatureType, position: int, dtypes: Mapping[str, str]) -> Encoded:
+    """The feature from what was computed; `dtypes` says which of its columns fill an input of which type."""
+    value = pl.col(str(position))
+    blank = value.is_null()
+    own = _values(feature, type, value)
     flag = [blank.cast(pl.UInt8)] if feature.if_blank == "flag" else []
-    names = [column.name for column in columns(feature, position)]
+    names = [column.name for column in columns(feature, type, position)]
     values = tuple(expression.alias(name) for expression, name in zip([*own, *flag], names, strict=True))
+    return Encoded(values, tuple(_problems(feature, type, position, own[0], dtypes.get(feature.name))))
 
-    where = f"feature {feature.name!r}: field {feature.field!r}"
-    problems = [Problem(position, reading.unreadable, f"{where} is not {_EXPECTED[feature.type]}")]
+
+def where(feature: Feature) -> str:
+    """What a reason begins with."""
+    return f"feature {feature.name!r}" + (f": field {feature.field!r}" if feature.field else "")
+
+
+def _problems(feature: Feature, type: FeatureType, position: int, own: pl.Expr, dtype: str | None) -> Iterator[Problem]:
+    value, words = pl.col(str(position)), where(feature)
     if feature.if_blank == "hold":
-        problems.append(Problem(position, blank & ~reading.unreadable, f"{where} is blank"))
+        yield Problem(position, value.is_null(), f"{words} is blank", blank=True)
     if feature.categories and feature.if_unknown == "hold":
-        unknown = ~reading.value.is_in(list(feature.categories))
-        problems.append(Problem(position, unknown, f"{where} is not one of its {len(feature.categories)} categories"))
-    if bounds := _bounds(feature, dtypes.get(feature.name)):
-        words = f"{where} is not a number that the model's {dtypes.get(feature.name, 'float64')} input can hold"
-        problems.append(Problem(position, ~own[0].is_between(*bounds), words))
-    return Built(reading, values, tuple(problems))
+        unknown = ~(value.cast(pl.Int64, strict=False) if type == "integer" else value).is_in(list(feature.categories))
+        yield Problem(position, unknown, f"{words} is not one of its {len(feature.categories)} categories")
+    yield from _checks(feature, type, position, words)
+    if type == "integer" and feature.formula:
+        # A number that no Int64 holds, or that is none: the bounds below would see what a cast made of it.
+        yield Problem(position, ~((value == value.round(0)) & (value.abs() < 2.0**63)), f"{words} is not a whole number")
+    if bounds := _bounds(_kind(feature, type), dtype):
+        held = f"{words} is not a number that the model's {dtype or 'float64'} input can hold"
+        yield Problem(position, ~own.is_between(*bounds), held, bounds=bounds)
 
 
-def _kind(feature: Feature) -> Kind:
-    match feature.type, feature.encoding:
+def _checks(feature: Feature, type: FeatureType, position: int, words: str) -> Iterator[Problem]:
+    value, check = pl.col(str(position)), feature.check
+    if check.at_least is not None:
+        yield Problem(position, value < check.at_least, f"{words} is less than {check.at_least:g}")
+    if check.at_most is not None:
+        yield Problem(position, value > check.at_most, f"{words} is more than {check.at_most:g}")
+    if check.one_of:
+        listed = (value if type == "text" else value.cast(pl.Float64)).is_in(list(check.one_of))
+        yield Problem(position, ~listed, f"{words} is not one of the {len(check.one_of)} values allowed")
+    if check.max_length is not None:
+        yield Problem(position, value.str.len_chars() > check.max_length, f"{words} is longer than {check.max_length} characters")
+
+
+def _kind(feature: Feature, type: FeatureType) -> Kind:
+    match type, encoding(feature, type):
         case "text", "text":
             return Kind.TEXT
         case "number", _:
@@ -99,41 +134,33 @@ def _kind(feature: Feature) -> Kind:
     return Kind.INTEGER
 
 
-def _values(feature: Feature, value: pl.Expr, zone: str) -> list[pl.Expr]:
+def _values(feature: Feature, type: FeatureType, value: pl.Expr) -> list[pl.Expr]:
     categories = list(feature.categories)
+    value = value.cast(pl.Int64, strict=False) if type == "integer" and categories else value
     filled = value.fill_null(feature.fill) if feature.fill is not None else value
-    match feature.encoding:
+    match encoding(feature, type):
         case "onehot":
             return [filled.eq_missing(category).cast(pl.UInt8) for category in categories]
         case "index":
             return [filled.replace_strict(categories, range(len(categories)), default=-1, return_dtype=pl.Int64)]
         case "text":
             return [filled.fill_null("") if feature.if_blank == "flag" else filled]
-    # A date's replacement is in the feature's unit (days, year), so it is filled in behind the part.
-    plain = _part(feature, value, zone)
-    plain = plain.fill_null(0 if feature.fill is None else feature.fill) if feature.if_blank != "hold" else plain
-    return [plain.cast(pl.UInt8) if feature.type == "boolean" else plain]
+    plain = value.fill_null(0 if feature.fill is None else feature.fill) if feature.if_blank != "hold" else value
+    plain = plain.clip(*feature.clip) if feature.clip else plain
+    if type == "boolean":
+        return [plain.cast(pl.UInt8)]
+    return [plain.cast(pl.Int64, strict=False)] if type == "integer" else [plain]
 
 
-def _part(feature: Feature, value: pl.Expr, zone: str) -> pl.Expr:
-    if feature.part is None:
-        return value
-    there = local(value, zone) if feature.type == "datetime" else value
-    match feature.part:
-        case "days_ago":
-            whole = (pl.col(TODAY) - there.dt.date()).dt.total_days()
-        case part:
-            whole = getattr(there.dt, part)()
-    return whole.cast(pl.Int64)
-
-
-def _bounds(feature: Feature, dtype: str | None) -> tuple[float, float] | None:
+def _bounds(kind: Kind, dtype: str | None) -> tuple[float, float] | None:
     """The least and greatest value that the feature's input can hold; NaN and infinity lie outside of all bounds."""
-    match _kind(feature), dtype:
-        case Kind.NUMBER, ("float32" | "float64") as kind:
-            return float(np.finfo(kind).min), float(np.finfo(kind).max)
+    match kind, dtype:
+        case Kind.NUMBER, ("float32" | "float64") as wide:
+            return float(np.finfo(wide).min), float(np.finfo(wide).max)
         case Kind.NUMBER, _:
             return float(np.finfo("float64").min), float(np.finfo("float64").max)
-        case Kind.INTEGER, ("int8" | "int16" | "int32" | "uint8" | "uint16" | "uint32" | "uint64") as kind:
-            return int(np.iinfo(kind).min), int(np.iinfo(kind).max)
+        case Kind.INTEGER, ("int8" | "int16" | "int32" | "uint8" | "uint16" | "uint32" | "uint64") as whole:
+            return int(np.iinfo(whole).min), int(np.iinfo(whole).max)
     return None
+
+

@@ -86,7 +86,9 @@ def _misfits(filled: Filled, document: MappingDocument, path: str) -> list[Findi
     if tensor.width not in (None, len(filled.columns)):
         given = f"the features give {len(filled.columns)} ({_names(filled.columns)})"
         message = f"the model's input {tensor.name!r} takes {tensor.width} values for each row, {given}."
-        findings.append(Finding("wrong-width", path, message))
+        few = len(filled.columns) < (tensor.width or 0)
+        change = "Add those that are missing" if few else "Remove those that it was not trained on"
+        findings.append(Finding("wrong-width", path, message, f"{change}; the order is the model's."))
     for column in filled.columns:
         if not _fits(column.kind, tensor.dtype):
             message = f"feature {column.name!r} is {column.kind}, and the model's input {tensor.name!r} takes {tensor.dtype}."
@@ -114,7 +116,7 @@ def _remedy(column: Column, tensor: Tensor) -> str:
 
 
 def _unfilled(document: MappingDocument, signature: Signature, wanted: dict[str, tuple[str, ...]]) -> list[Finding]:
-    path, how = ("inputs", "List it") if document.inputs else ("features", "Name a feature like it, or list it under `inputs`")
+    path, how = ("inputs", "List it") if document.inputs else ("features", "Give a feature its name, or list it under `inputs`")
     return [
         Finding("unfilled-input", path, f"nothing fills the model's input {tensor.name!r}.", f"{how}.")
         for tensor in signature.inputs
@@ -123,11 +125,11 @@ def _unfilled(document: MappingDocument, signature: Signature, wanted: dict[str,
 
 
 def _unused(document: MappingDocument, filled: Sequence[Filled]) -> list[Finding]:
-    used = {column.feature for each in filled for column in each.columns}
+    used = {document.features[column.feature].name for each in filled for column in each.columns}
     return [
         Finding("unused-feature", f"features[{position}]", f"feature {feature.name!r} fills no input.", severity=Severity.WARNING)
         for position, feature in enumerate(document.features)
-        if position not in used and filled
+        if feature.name not in used and filled
     ]
 
 

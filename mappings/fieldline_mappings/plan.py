@@ -1,121 +1,243 @@
 """A mapping, compiled: batches in, tensors out; outputs in, fields out."""
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
-from zoneinfo import ZoneInfo
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, reduce
+from operator import or_
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from fieldline_core.batch import Batch, Held, Sifted
 from fieldline_core.errors import Misconfigured
-from fieldline_core.ports import Tensors
-from fieldline_core.schema import FieldType
-from fieldline_mappings.document import MappingDocument
-from fieldline_mappings.features import Built, Column
+from fieldline_core.ports import Tensors, Wanted
+from fieldline_core.schema import POLARS_TYPES, FieldType
+from fieldline_mappings.bound import BoundMapping, Clock, output_column
+from fieldline_mappings.checked import Checked, is_whole, lineage
+from fieldline_mappings.features import Column, Encoded, where
+from fieldline_mappings.formula import Slot, Type
 from fieldline_mappings.inputs import Filled
-from fieldline_mappings.outputs import Written
-from fieldline_mappings.reading import TODAY, Steps
 
 _REASONS = 3
 """A row that is held for more reasons than this names the first of them, and how many more there are."""
+_WRITTEN: dict[Type, FieldType] = {
+    Type.NUMBER: FieldType.NUMBER, Type.TEXT: FieldType.TEXT, Type.BOOLEAN: FieldType.BOOLEAN, Type.DATE: FieldType.DATE,
+    Type.DATETIME: FieldType.DATETIME, Type.TIME: FieldType.TIME, Type.NULL: FieldType.TEXT,
+}  # fmt: skip
+
+Errors = Mapping[int, pl.Series]
+"""For formulas that some rows could not be computed for: a code for each row, null where it could."""
+
+Said = Sequence[tuple[int, pl.Series, str]]
+"""Features that hold rows back: the feature's position, the rows, and why; in the features' order."""
+
+
+class Inspected(NamedTuple):
+    """What a plan made of some rows."""
+
+    bound: BoundMapping
+    read: pl.DataFrame
+    """The rows as the mapping reads them."""
+    computed: pl.DataFrame
+    """What each field or formula of a feature gave, before blanks are filled."""
+    features: pl.DataFrame
+    said: Said
+
+    def reasons(self) -> list[dict[int, str]]:
+        """For each row the features that hold it back, by position, with the first reason of each."""
+        rows: list[dict[int, str]] = [{} for _ in range(self.features.height)]
+        for feature, mask, words in self.said:
+            for row in mask.arg_true().to_list():
+                rows[row].setdefault(feature, words)
+        return rows
 
 
 class CompiledPlan:
     """The plan of one mapping and one model; the same row gives the same answer in a batch of any size."""
 
     def __init__(
-        self,
-        document: MappingDocument,
-        digest: str,
-        built: Sequence[Built],
-        columns: Sequence[Column],
-        inputs: Sequence[Filled],
-        written: Sequence[Written],
+        self, checked: Checked, digest: str, columns: Sequence[Column], encoded: Sequence[Encoded], inputs: Sequence[Filled]
     ) -> None:
-        self.document = document
+        self.document = checked.document
+        self.checked = checked
         self.digest = digest
-        self.uses_clock = any(feature.part == "days_ago" for feature in document.features)
-        self.built = tuple(built)
+        self.uses_clock = checked.feature_clock
         self.columns = tuple(columns)
         self._inputs = tuple(inputs)
-        self._written = tuple(written)
-        self.problems = tuple(problem for each in built for problem in each.problems)
-        self._values = [expression for each in built for expression in each.values]
+        self.problems = tuple(problem for each in encoded for problem in each.problems)
+        values = [expression for each in encoded for expression in each.values]
+        # Many features are what was computed, under another name.
+        self._as_computed = {each.meta.output_name(): each.meta.root_names()[0] for each in values if _is_renamed(each)}
+        self._values = [each for each in values if not _is_renamed(each)]
+        self._first = [each.values[0].meta.output_name() for each in encoded]
         self._masks = [problem.mask.alias(f"held:{number}") for number, problem in enumerate(self.problems)]
-        self._readings = tuple({each.reading: None for each in built})
-        self._steps = lru_cache(maxsize=64)(self._steps_for)
+        self._features_read, _ = lineage(checked, checked.features)
+        own, outputs = lineage(checked, checked.fields)
+        self._fields_read, self._outputs = own, sorted(outputs)
+        self._types = [self._written_type(root) for root in checked.fields]
+        self._bound = lru_cache(maxsize=64)(self._bind)
+        self._bound_fields = lru_cache(maxsize=64)(self._bind_fields)
 
-    def fields_read(self) -> Mapping[str, FieldType]:
-        """Each source field and the type that it is read as; a datetime where days or times are taken from it too."""
-        types: dict[str, FieldType] = {}
-        for reading in self._readings:
-            if types.get(reading.field) is not FieldType.DATETIME:
-                types[reading.field] = FieldType(reading.type)
-        return types
+    def fields_read(self) -> Wanted:
+        """Each source field and its type; of a list of child rows, the fields of its rows with theirs."""
+        return self._wanted(self._features_read | self._fields_read)
 
     def fields_written(self) -> Mapping[str, FieldType]:
         """Each field to write, and its type."""
-        return {field.name: field.type for field in self._written}
+        return {field.name: type for field, type in zip(self.document.written, self._types, strict=True)}
 
-    def features(self, batch: Batch, clock: datetime) -> Sifted:
+    def lineage(self) -> Mapping[str, tuple[str, ...]]:
+        """Each feature, and each field to write, with the source fields that it depends on."""
+        features = {
+            feature.name: lineage(self.checked, [root])[0]
+            for feature, root in zip(self.document.features, self.checked.features, strict=True)
+        }
+        written = {}
+        for field, root in zip(self.document.written, self.checked.fields, strict=True):
+            own, outputs = lineage(self.checked, [root])
+            # What the model says depends on all that it is told.
+            written[field.name] = own | (self._features_read if outputs else set())
+        return {name: tuple(sorted(fields)) for name, fields in (features | written).items()}
+
+    def features(self, batch: Batch, clock: Clock) -> Sifted:
         """The features of all rows, in the mapping's order, and the rows held back."""
-        both = self.read(batch, clock).select(*self._values, *self._masks).get_columns()
-        values, masks = both[: len(self._values)], both[len(self._values) :]
-        # A mask for each problem, looked at one by one, costs a quarter of what any_horizontal over them does.
-        return Sifted(pl.DataFrame(values), self._held({number: mask for number, mask in enumerate(masks) if mask.any()}))
+        made = self.inspect(batch, clock)
+        return Sifted(made.features, _held([mask for _, mask, _ in made.said], [words for _, _, words in made.said]))
+
+    def inspect(self, batch: Batch, clock: Clock) -> Inspected:
+        """The features of all rows, with all that was made on the way to them."""
+        bound, read = self.read(batch, clock)
+        computed = bound.values(read)
+        values, said = self._sift(computed, self.explain(bound, read, computed), bound)
+        return Inspected(bound, read, computed, values, said)
+
+    def reasons(self, batch: Batch, clock: Clock) -> list[dict[int, str]]:
+        """For each row the features that hold it back, by position, with the first reason of each."""
+        return self.inspect(batch, clock).reasons()
 
     def tensors(self, features: pl.DataFrame) -> Tensors:
         """The model's inputs, as C-contiguous arrays."""
         return {filled.tensor.name: filled.array(features) for filled in self._inputs}
 
-    def fields(self, batch: Batch, outputs: pl.DataFrame, clock: datetime) -> Sifted:
-        """The fields to write, and the rows that the model gave no usable answer for."""
-        for field in self._written:
-            if field.output not in outputs.columns:
-                given = ", ".join(outputs.columns[:20])
-                raise Misconfigured(f"field {field.name!r}: the model gave no output {field.output!r}, only {given}")
-        frame = outputs.select(field.value.alias(field.name) for field in self._written)
+    def fields(self, batch: Batch, outputs: pl.DataFrame, clock: Clock) -> Sifted:
+        """The fields to write, and the rows for which one cannot be computed."""
+        if missing := [name for name in self._outputs if name not in outputs.columns]:
+            raise Misconfigured(f"the model gave no output {missing[0]!r}, only {', '.join(outputs.columns[:20])}")
+        frame = outputs.select(pl.col(name).alias(output_column(name)) for name in self._outputs)
+        if self._fields_read or not self._outputs:
+            frame = frame.hstack(_frame(batch).get_columns()) if self._outputs else _frame(batch)
+        bound = self._bound_fields(tuple(frame.schema.items()))
+        read = bound.read(frame, clock)
+        computed = bound.values(read)
+        names = [field.name for field in self.document.written]
+        casts = [
+            pl.col(str(place)).cast(POLARS_TYPES[type], strict=False).alias(name)
+            for place, (name, type) in enumerate(zip(names, self._types, strict=True))
+        ]
         held: dict[int, str] = {}
-        for field in self._written:
-            missing = frame[field.name].is_null()
-            if missing.any():
-                held |= {row: field.reason for row in missing.arg_true().to_list() if row not in held}
-        return Sifted(frame, held)
+        for place, codes in self.explain(bound, read, computed).items():
+            for row in codes.is_not_null().arg_true().to_list():
+                held.setdefault(row, f"field {names[place]!r}: {bound.reason(codes[row])}")
+        written = computed.select(casts)
+        for place, name in enumerate(names):
+            if written[name].null_count() > computed[str(place)].null_count():
+                for row in (written[name].is_null() & computed[str(place)].is_not_null()).arg_true().to_list():
+                    held.setdefault(row, f"field {name!r} is too large for a whole number")
+        return Sifted(written, held)
 
-    def read(self, batch: Batch, clock: datetime) -> pl.DataFrame:
-        """The batch with each field beside it as the type that it is read as."""
-        frame = batch.frame if batch.frame.width else batch.keys.to_frame()
-        schema = frame.schema
-        moment = clock if clock.tzinfo else clock.replace(tzinfo=UTC)
-        today = moment.astimezone(ZoneInfo(self.document.timezone)).date()
-        texts, values, flags = self._steps(tuple(schema.get(reading.field) for reading in self._readings))
-        frame = frame.with_columns(texts) if texts else frame
-        frame = frame.with_columns(*values, pl.lit(today, pl.Date).alias(TODAY))
-        return frame.with_columns(flags) if flags else frame
+    def read(self, batch: Batch, clock: Clock) -> tuple[BoundMapping, pl.DataFrame]:
+        """The mapping as it is bound to the batch's columns, and the batch as it reads them."""
+        frame = _frame(batch)
+        bound = self._bound(tuple(frame.schema.items()))
+        return bound, bound.read(frame, clock)
 
-    def masks(self, read: pl.DataFrame) -> pl.DataFrame:
-        """For each of `problems`, in order, the rows that it holds back."""
-        return read.select(mask.fill_null(False) for mask in self._masks)
-
-    def _steps_for(self, dtypes: tuple[pl.DataType | None, ...]) -> Steps:
-        steps = [reading.steps(dtype, self.document.timezone) for reading, dtype in zip(self._readings, dtypes, strict=True)]
-        texts = {expression.meta.output_name(): expression for step in steps for expression in step.texts}
-        values = tuple(expression for step in steps for expression in step.values if expression.meta.output_name() not in texts)
-        return Steps(tuple(texts.values()), values, tuple(expression for step in steps for expression in step.flags))
-
-    def _held(self, masks: Mapping[int, pl.Series]) -> Held:
-        if not masks:
+    def explain(self, bound: BoundMapping, read: pl.DataFrame, computed: pl.DataFrame) -> Errors:
+        """Why a formula gave nothing: asked only where one that can fail did, for only those rows."""
+        blank = [place for place in bound.fallible if computed[str(place)].null_count()]
+        if not blank:
             return {}
-        table = np.column_stack([mask.fill_null(False).to_numpy() for mask in masks.values()])
-        rows = np.flatnonzero(table.any(axis=1))
-        # Rows that are held for the same reasons share one text: there are few patterns, and may be many rows.
-        patterns, which = np.unique(table[rows], axis=0, return_inverse=True)
-        numbers = np.array(list(masks))
-        texts = [self._text(numbers[pattern].tolist()) for pattern in patterns]
-        return {row: texts[pattern] for row, pattern in zip(rows.tolist(), which.ravel().tolist(), strict=True)}
+        rows = computed.select(pl.any_horizontal(pl.col(str(place)).is_null() for place in blank)).to_series()
+        codes = bound.errors(read.filter(rows))
+        places = rows.arg_true()
+        nothing = pl.Series([None], dtype=pl.UInt16).new_from_index(0, read.height)
+        return {
+            # Polars scatters in place.
+            place: nothing.clone().scatter(places, codes[str(place)])
+            for place in bound.fallible
+            if codes[str(place)].null_count() < len(codes)
+        }
 
-    def _text(self, numbers: Sequence[int]) -> str:
-        shown = "; ".join(self.problems[number].reason for number in numbers[:_REASONS])
-        return f"{shown}; and {len(numbers) - _REASONS} more" if len(numbers) > _REASONS else shown
+    def _sift(self, computed: pl.DataFrame, errors: Errors, bound: BoundMapping) -> tuple[pl.DataFrame, Said]:
+        named = {each.name: each for each in computed.select(self._values).get_columns()}
+        named |= {name: computed[source].alias(name) for name, source in self._as_computed.items()}
+        possible = [
+            number
+            for number, problem in enumerate(self.problems)
+            if problem.possible(computed[str(problem.feature)], named[self._first[problem.feature]])
+        ]
+        masks = computed.select(self._masks[number] for number in possible).get_columns()
+        # A mask for each problem, looked at one by one, costs a quarter of what any_horizontal over them does.
+        held = {number: mask.fill_null(False) for number, mask in zip(possible, masks, strict=True) if mask.any()}
+        for number in [number for number in held if self.problems[number].blank and self.problems[number].feature in errors]:
+            held[number] = held[number] & errors[self.problems[number].feature].is_null()
+        said = [(self.problems[number].feature, mask, self.problems[number].reason) for number, mask in held.items()]
+        said += [each for place, codes in errors.items() for each in self._failures(place, codes, bound)]
+        said.sort(key=lambda each: each[0])
+        return pl.DataFrame([named[column.name] for column in self.columns]), said
+
+    def _failures(self, place: int, codes: pl.Series, bound: BoundMapping) -> Iterator[tuple[int, pl.Series, str]]:
+        feature = self.document.features[place]
+        for code in codes.drop_nulls().unique().sort().to_list():
+            words = bound.reason(code)
+            begin = where(feature) if feature.field is None else f"feature {feature.name!r}"
+            yield place, (codes == code).fill_null(False), f"{begin}: {words}"
+
+    def _written_type(self, root: int) -> FieldType:
+        part = self.checked.checker.parts[root]
+        if isinstance(part.what, Slot) and part.what.field is FieldType.DECIMAL:
+            return FieldType.DECIMAL
+        if part.type is Type.NUMBER and is_whole(self.checked, root):
+            return FieldType.INTEGER
+        return _WRITTEN[part.type]
+
+    def _wanted(self, paths: set[str]) -> Wanted:
+        wanted: dict[str, FieldType | Mapping[str, FieldType]] = {}
+        for name, type in self.document.record_types.items():
+            if isinstance(type, FieldType):
+                wanted |= {name: type} if name in paths else {}
+            elif name in paths or any(f"{name}.{field}" in paths for field in type):
+                wanted[name] = {field: kind for field, kind in type.items() if f"{name}.{field}" in paths}
+        return wanted
+
+    def _bind(self, schema: tuple[tuple[str, pl.DataType], ...]) -> BoundMapping:
+        return BoundMapping(self.checked, dict(schema))
+
+    def _bind_fields(self, schema: tuple[tuple[str, pl.DataType], ...]) -> BoundMapping:
+        types = dict(schema)
+        return BoundMapping(self.checked, types, {name: types[output_column(name)] for name in self._outputs})
+
+
+def _is_renamed(value: pl.Expr) -> bool:
+    return value.meta.undo_aliases().meta.is_column()
+
+
+def _frame(batch: Batch) -> pl.DataFrame:
+    return batch.frame if batch.frame.width else batch.keys.to_frame()
+
+
+def _held(masks: Sequence[pl.Series], reasons: Sequence[str]) -> Held:
+    if not masks:
+        return {}
+    rows = reduce(or_, masks).arg_true()
+    if not len(rows):
+        return {}
+    table = np.column_stack([mask.gather(rows).to_numpy() for mask in masks])
+    # Rows that are held for the same reasons share one text: there are few patterns, and may be many rows.
+    patterns, which = np.unique(table, axis=0, return_inverse=True)
+    texts = [_text([reasons[number] for number in np.flatnonzero(pattern).tolist()]) for pattern in patterns]
+    return {row: texts[pattern] for row, pattern in zip(rows.to_list(), which.ravel().tolist(), strict=True)}
+
+
+def _text(reasons: Sequence[str]) -> str:
+    shown = "; ".join(reasons[:_REASONS])
+    return f"{shown}; and {len(reasons) - _REASONS} more" if len(reasons) > _REASONS else shown

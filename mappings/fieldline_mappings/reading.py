@@ -3,21 +3,26 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
+from math import isfinite
+from typing import Literal, NamedTuple, TypeAlias
 
 import polars as pl
 
-from fieldline_mappings.document import FeatureType
+from fieldline_core.schema import FieldType
 
-TODAY = "today:"
-"""The column that holds the decision's day in the mapping's time zone."""
-
+Kind: TypeAlias = Literal["number", "integer", "text", "boolean", "date", "datetime", "time"]
+KINDS: dict[FieldType, Kind] = {
+    FieldType.TEXT: "text", FieldType.NUMBER: "number", FieldType.INTEGER: "integer", FieldType.DECIMAL: "number",
+    FieldType.BOOLEAN: "boolean", FieldType.DATE: "date", FieldType.DATETIME: "datetime", FieldType.TIME: "time",
+}  # fmt: skip
+"""How each type of field is read."""
 _MOMENT = pl.Datetime("us")
-_TYPES: dict[FeatureType, pl.DataType] = {
+_TYPES: dict[Kind, pl.DataType] = {
     "number": pl.Float64(), "integer": pl.Int64(), "text": pl.String(), "boolean": pl.Boolean(),
     "date": pl.Date(), "datetime": _MOMENT, "time": pl.Time(),
 }  # fmt: skip
 _FIRST_DAY, _LAST_DAY = (date(1, 1, 2) - date(1970, 1, 1)).days, (date(9999, 12, 31) - date(1970, 1, 1)).days
+_TICKS = {"date": 1, "datetime": 86_400_000_000}
 _YES, _NO = ["true", "t", "yes", "y", "1"], ["false", "f", "no", "n", "0"]
 
 
@@ -34,39 +39,80 @@ class Reading:
     """A field read as a type; expressions over `value` and `unreadable` find what the `steps` made."""
 
     field: str
-    type: FeatureType
+    type: Kind
 
     @property
     def value(self) -> pl.Expr:
         """The value, null where it is blank or cannot be read."""
-        return pl.col(f"{self.type}:{self.field}")
+        return pl.col(self.value_name)
 
     @property
     def unreadable(self) -> pl.Expr:
         """Whether there is a value that cannot be read; never null."""
-        return pl.col(f"not {self.type}:{self.field}")
+        return pl.col(self.unreadable_name)
+
+    @property
+    def value_name(self) -> str:
+        """The column of the value."""
+        return f"{self.type}:{self.field}"
+
+    @property
+    def unreadable_name(self) -> str:
+        """The column that marks what cannot be read."""
+        return f"not {self.type}:{self.field}"
+
+    def certain(self, dtype: pl.DataType | None) -> bool:
+        """Whether every value of a source column of `dtype` can be read."""
+        if dtype is None or dtype == pl.Null:
+            return True
+        match self.type:
+            case "text":
+                return not (dtype.is_nested() or dtype in (pl.Binary, pl.Object))
+            case "number":
+                return dtype.is_integer()
+        return dtype == _TYPES[self.type] and self.type in ("integer", "boolean", "time")
+
+    def at_once(self, column: pl.Series) -> pl.Series | None:
+        """The values of a column of this type, if all can be read; None where the `steps` are needed."""
+        if column.dtype != _TYPES[self.type]:
+            return None
+        match self.type:
+            # NaN and infinity show in the sum. (Methods such as is_finite take a way that is slow for one row.)
+            case "number" if not isfinite(column.sum()):
+                return None
+            case "date" | "datetime" if column.null_count() < len(column):
+                ticks, whole = _TICKS[self.type], column.cast(pl.Int64)
+                if whole.min() < _FIRST_DAY * ticks or whole.max() > _LAST_DAY * ticks:  # type: ignore[operator]
+                    return None
+        return column
 
     def steps(self, dtype: pl.DataType | None, zone: str) -> Steps:
         """What makes both columns from a source column of `dtype` (None where there is none)."""
-        value, unreadable = f"{self.type}:{self.field}", f"not {self.type}:{self.field}"
+        value, unreadable = self.value_name, self.unreadable_name
         wanted = _TYPES[self.type]
-        if dtype is None or dtype == pl.Null or (dtype == wanted and self.type not in ("text", "date", "datetime")):
-            same = pl.lit(None, wanted) if dtype is None else pl.col(self.field).cast(wanted)
-            return Steps((), (same.alias(value), pl.lit(False).alias(unreadable)), ())
         text = isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
-        given = pl.col(f"text:{self.field}" if text else self.field)
+        if dtype is None:
+            return Steps((), (pl.lit(None, wanted).alias(value), pl.lit(False).alias(unreadable)), ())
+        if self.certain(dtype) and (self.type != "text" or text or dtype == pl.Null):
+            same = pl.col(self.field).cast(wanted)
+            return Steps((), (same.alias(value), pl.lit(False).alias(unreadable)), ())
+        given = pl.col(f"words:{self.field}" if text else self.field)
         read = _READERS[self.type](given, pl.String() if text else dtype, zone)
-        return Steps(
-            (_trimmed(self.field),) if text else (),
-            ((pl.lit(None, wanted) if read is None else read).alias(value),),
-            ((given.is_not_null() & self.value.is_null()).alias(unreadable),),
-        )
+        read = pl.lit(None, wanted) if read is None else read
+        texts = (_trimmed(self.field),) if text else ()
+        if self.type != "number":
+            return Steps(texts, (read.alias(value),), ((given.is_not_null() & self.value.is_null()).alias(unreadable),))
+        # NaN and infinity are no numbers of a record, though texts spell them, too.
+        raw = pl.col(f"any {value}")
+        finite = raw.is_finite()
+        wrong = given.is_not_null() & ~finite.fill_null(False)
+        return Steps(texts, (read.alias(f"any {value}"),), (pl.when(finite).then(raw).alias(value), wrong.alias(unreadable)))
 
 
 def _trimmed(field: str) -> pl.Expr:
-    """The text of a field without spaces around it; empty text is blank."""
+    """The text of a field without spaces around it, to be read as another type; empty text is blank."""
     trimmed = pl.col(field).cast(pl.String).str.strip_chars()
-    return pl.when(trimmed != "").then(trimmed).alias(f"text:{field}")
+    return pl.when(trimmed != "").then(trimmed).alias(f"words:{field}")
 
 
 def _number(given: pl.Expr, dtype: pl.DataType, zone: str) -> pl.Expr | None:
@@ -160,7 +206,7 @@ def _written_moment(given: pl.Expr) -> pl.Expr:
     return moment.dt.replace_time_zone(None)
 
 
-_READERS: dict[FeatureType, Callable[[pl.Expr, pl.DataType, str], pl.Expr | None]] = {
+_READERS: dict[Kind, Callable[[pl.Expr, pl.DataType, str], pl.Expr | None]] = {
     "number": _number, "integer": _integer, "text": _words, "boolean": _boolean,
     "date": _date, "datetime": _datetime, "time": _time,
 }  # fmt: skip

@@ -14,6 +14,7 @@ from fieldline_core.pipeline.schedule import next_time, schedule_text
 from fieldline_core.store import Transaction
 from fieldline_inference import ModelVersion, Registry
 from fieldline_server.lint import KINDS, Linter, Piece, read_pieces, touches
+from fieldline_server.versions import changed_names
 
 
 @dataclass(slots=True)
@@ -81,7 +82,8 @@ def _publish(tx: Transaction, piece: Piece, by: str) -> dict[str, str]:
         )
     if changed:
         detail = {"kind": piece.kind, "name": piece.name, "digest": piece.digest, "before": before["digest"] if before else None}
-        record(tx, "config.published", by, detail)
+        changes = {"changes": changed_names(before["body"], piece.document)} if before and piece.kind == "mapping" else {}
+        record(tx, "config.published", by, detail | changes)
     return {"kind": piece.kind, "name": piece.name, "digest": piece.digest, "result": "published" if changed else "unchanged"}
 
 

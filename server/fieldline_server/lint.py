@@ -11,7 +11,7 @@ from fieldline_core.findings import Finding, did_you_mean, errors
 from fieldline_core.flow import Connection, Flow, digest_of
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.schedule import next_time
-from fieldline_core.ports import Document, Hook, Lookup, Sink
+from fieldline_core.ports import Children, Document, Hook, Lookup, Sink
 from fieldline_core.ports import Source as ReadsRecords
 from fieldline_core.validation import validate
 from fieldline_core.yaml_source import Source, parse
@@ -127,6 +127,9 @@ class Linter:
         if flow.source:
             needed = Lookup if flow.trigger.webhook else ReadsRecords
             yield from self._used(flow.source.connection, "source.connection", needed, "Query", flow.source.query, "source.query")
+        for number, lookup in enumerate(flow.lookups):
+            path = f"lookups[{number}]"
+            yield from self._used(lookup.connection, f"{path}.connection", Children, "Query", lookup.query, f"{path}.query")
         for number, write in enumerate(flow.writes):
             yield from self._used(
                 write.connection, f"writes[{number}].connection", Sink, "Target", write.target, f"writes[{number}].target"
@@ -154,7 +157,8 @@ class Linter:
             # Its connection's own document is where this is said.
             return
         if not _offers(kind, ability):
-            word = {"Source": "read", "Lookup": "read by key", "Sink": "write", "Hook": "receive messages"}[ability.__name__]
+            words = {"Source": "read", "Lookup": "read by key", "Sink": "write", "Hook": "receive messages"}
+            word = {**words, "Children": "read the rows that belong to records"}[ability.__name__]
             yield Finding("ability", path, f"the connector {connection.connector!r} of the connection {name!r} cannot {word}.")
         elif part:
             yield from _within(getattr(kind, part), data, below)
@@ -172,7 +176,14 @@ class Linter:
             return
         for found in errors(lint_mapping(mapping, version.signature)):
             yield Finding(found.rule, "mapping", f"the mapping {flow.mapping!r} does not fit the model {version}: {found.words}")
-        given = [answer.name for answer in mapping.fields]
+        for number, lookup in enumerate(flow.lookups):
+            if not isinstance(mapping.record.get(lookup.name), dict):
+                lists = [name for name, type in mapping.record.items() if isinstance(type, dict)]
+                listed = f"List it under `record` with the types of its fields: {lookup.name}: {{…}}."
+                meant = did_you_mean(lookup.name, lists) or listed
+                message = f"the mapping {flow.mapping!r} knows no list {lookup.name!r}."
+                yield Finding("unknown-list", f"lookups[{number}].name", message, meant)
+        given = [answer.name for answer in mapping.written]
         for number, write in enumerate(flow.writes):
             for field_name, wanted in (write.target.get("fields") or {}).items():
                 if wanted not in given:

@@ -14,7 +14,7 @@ import polars as pl
 
 from fieldline_connectors.registry import connector_class
 from fieldline_core.errors import Misconfigured
-from fieldline_core.flow import Connection, Release, WriteStep, release_from
+from fieldline_core.flow import Connection, LookupStep, Release, WriteStep, release_from
 from fieldline_core.keyring import KeyFile, KeyProvider, Keyring, KeyVariable, open_keyring
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.ports import Plan, Query, Target
@@ -23,6 +23,7 @@ from fieldline_core.settings import Settings
 from fieldline_core.store import Row, Store
 from fieldline_inference import OnnxModel, Registry, Sessions
 from fieldline_mappings import MappingDocument, compile_mapping
+from fieldline_mappings.formula import LANGUAGE
 from fieldline_server import __version__
 
 _FRESH_S = 2.0
@@ -99,6 +100,12 @@ class Wiring:
         )
         return query
 
+    def child_query(self, release: Release, lookup: LookupStep) -> Query:
+        """What one of the release's lookups reads, in its connector's terms."""
+        key = ("lookup", release.id, lookup.name)
+        query: Query = self._asked.get(key, lambda: self._class(lookup.connection).Query.model_validate(lookup.query))
+        return query
+
     def target(self, release: Release, write: WriteStep) -> Target:
         """What one of the release's steps writes, in its connector's terms."""
         key = ("target", release.id, write.name)
@@ -108,7 +115,7 @@ class Wiring:
     def runtime(self, release: Release) -> dict[str, str]:
         """What computes the release's answers here, with versions."""
         model = self.model(release).runtime
-        versions = {"fieldline": __version__, "polars": pl.__version__, "python": platform.python_version()}
+        versions = {"fieldline": __version__, "formulas": LANGUAGE, "polars": pl.__version__, "python": platform.python_version()}
         note = {"note": model.note} if model.note else {}
         return versions | {"onnxruntime": model.onnxruntime, "provider": model.provider} | note
 

@@ -112,10 +112,12 @@ def test_the_systems_tables_and_fields_are_discovered(command: Command, publishe
     assert command("discover", "erp", "demand_forecasts").returncode == 2
 
 
-def test_a_preview_shows_each_feature_with_its_field(command: Command, published: Path) -> None:
+def test_a_preview_shows_each_feature_with_its_formula(command: Command, published: Path) -> None:
     first = command.json("preview", "bike-demand", "--rows", "2")[0]
     month = next(each for each in first["features"] if each["feature"] == "mnth")
-    assert (month["field"], month["source"], month["value"]) == ("mnth", "Jan", 0)
+    assert (month["formula"], month["computed"], month["value"]) == ("mnth", "Jan", 0)
+    day = next(each for each in first["features"] if each["feature"] == "workingday")
+    assert {step["part"] for step in day["steps"]} >= {"holiday", "weekday", day["formula"]}
 
 
 def test_a_run_is_waited_for_and_its_rows_are_counted(command: Command, run: Any, erp: Database) -> None:

@@ -13,7 +13,7 @@ MAPPING = """mapping: people
 features:
   - {field: age, type: integer}
 fields:
-  - {name: risk, output: risk}
+  - {name: risk, formula: risk}
 """
 
 

@@ -14,6 +14,7 @@ from fieldline_core.errors import Rejected
 from fieldline_core.ports import HookRequest
 from fieldline_core.validation import validate
 from fieldline_core.yaml_source import parse
+from fieldline_mappings import MappingDocument, lint_mapping
 from fieldline_server.lint import KINDS
 
 EXAMPLES = [path.read_text() for path in (Path(__file__).resolve().parents[2] / "examples").glob("*/flow.yaml")]
@@ -35,6 +36,8 @@ def check_document(text: str) -> None:
         for kind in KINDS.values():
             document, findings = validate(kind, source)
             assert document is not None or findings
+            if isinstance(document, MappingDocument):
+                assert isinstance(lint_mapping(document), list)
 
 
 def check_message(body: bytes, headers: dict[str, str]) -> None:

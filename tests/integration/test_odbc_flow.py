@@ -27,7 +27,7 @@ def documents(erp: Database, **query: object) -> str:
     target = {"operation": "update", "table": "customers", "key": "id", "fields": {"score": "score"}}
     return yaml.safe_dump_all([
         {"connection": "erp", "connector": "odbc", "settings": settings},
-        {"mapping": "customers", "features": features, "fields": [{"name": "score", "output": "score"}]},
+        {"mapping": "customers", "features": features, "fields": [{"name": "score", "formula": "score"}]},
         {
             "flow": "customers", "source": {"connection": "erp", "query": {"table": "customers", "key": "id", **query}},
             "mapping": "customers", "models": ["linear"], "writes": [{"name": "score", "connection": "erp", "target": target}],

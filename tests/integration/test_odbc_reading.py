@@ -48,6 +48,24 @@ def test_decimals_and_keys_stay_exact(database: Erp) -> None:
     assert (str(read["day"]), str(read["at"])) == ("2024-02-29", "2024-02-29 01:02:03.000004")
 
 
+def test_children_are_all_rows_under_the_keys(database: Erp) -> None:
+    database.run("CREATE TABLE orders (id int PRIMARY KEY, customer varchar(10), amount int)")
+    for number, (customer, amount) in enumerate([("ada", 5), ("ada", 7), ("bob", 1), ("cyd", 2)]):
+        database.run("INSERT INTO orders VALUES (?, ?, ?)", number, customer, amount)
+    query = OdbcQuery(table="orders", key=("customer",)).reading(["amount"])
+    found = database.connector().children(query, ["ada", "cyd", "eve"])
+    assert sorted(zip(found.keys, found.frame["amount"], strict=True)) == [("ada", 5), ("ada", 7), ("cyd", 2)]
+
+
+def test_more_children_than_memory_should_hold_are_refused(database: Erp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fieldline_connectors.odbc.read._MOST_FOUND", 2)
+    database.run("CREATE TABLE orders (id int PRIMARY KEY, customer varchar(10))")
+    for number in range(3):
+        database.run("INSERT INTO orders VALUES (?, 'ada')", number)
+    with pytest.raises(Misconfigured, match="more than 2 rows of orders belong to 1 records: narrow it by `where`"):
+        database.connector().children(OdbcQuery(table="orders", key=("customer",)), ["ada"])
+
+
 def test_a_composite_key_orders_and_resumes(database: Erp) -> None:
     database.run("CREATE TABLE t (shop varchar(5), line int, PRIMARY KEY (shop, line))")
     pairs = [(shop, line) for shop in ("a", "b", "c") for line in (1, 2, 10)]

@@ -232,7 +232,8 @@ def test_a_log_that_grew_large_is_set_aside(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_what_was_killed_is_gone_when_kill_returns(tmp_path: Path, mark: str, eventually: Callable[..., bool]) -> None:
-    child = Child(Program("pool", ["sh", "-c", f"for n in $(seq 60); do {FOREVER} & done; wait"], {**os.environ, "MARK": mark}), tmp_path / "log")
+    script = f"for n in $(seq 60); do {FOREVER} & done; wait"
+    child = Child(Program("pool", ["sh", "-c", script], {**os.environ, "MARK": mark}), tmp_path / "log")
     eventually(lambda: len(marked(mark)) > 60)
     child.kill()
     assert not marked(mark)

@@ -67,7 +67,7 @@ def documents(erp: Postgres, password: Path, secret: Path) -> list[dict[str, Any
     return [
         {"connection": "erp", "connector": "odbc", "settings": settings},
         {"connection": "sender", "connector": "webhook", "settings": inbound},
-        {"mapping": "m", "features": [{"field": "a"}, {"field": "b"}], "fields": [{"name": "score", "output": "score"}]},
+        {"mapping": "m", "features": [{"field": "a"}, {"field": "b"}], "fields": [{"name": "score", "formula": "score"}]},
         {"flow": "events", "trigger": {"webhook": "sender", "key": "id"}, "writes": [write("added", added)], **common},
         *(
             {"flow": f"part-{part}", "writes": [write("back", back), write("added", added)], **common, "source": {

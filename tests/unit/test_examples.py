@@ -19,6 +19,7 @@ from fieldline_core.signature import Signature, Tensor
 from fieldline_core.validation import validate
 from fieldline_core.yaml_source import parse
 from fieldline_mappings import CompiledPlan, MappingDocument, compile_mapping
+from fieldline_mappings.golden import run_golden
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -43,14 +44,17 @@ def session_of(path: Path) -> Any:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-def plan_of(example: str, session: Any) -> CompiledPlan:
+def signature_of(session: Any) -> Signature:
     dtypes = {"tensor(float)": "float32", "tensor(int64)": "int64"}
 
     def tensors(ends: Any) -> tuple[Tensor, ...]:
         return tuple(Tensor(name=end.name, dtype=dtypes[end.type], shape=tuple(end.shape)) for end in ends)
 
-    signature = Signature(inputs=tensors(session.get_inputs()), outputs=tensors(session.get_outputs()))
-    return compile_mapping(mapping_of(example), signature)
+    return Signature(inputs=tensors(session.get_inputs()), outputs=tensors(session.get_outputs()))
+
+
+def plan_of(example: str, session: Any) -> CompiledPlan:
+    return compile_mapping(mapping_of(example), signature_of(session))
 
 
 def answers(example: str, batch: Batch) -> pl.DataFrame:
@@ -109,9 +113,25 @@ def test_the_table_has_every_column_that_is_loaded_read_or_written(example: str)
     (flow,) = (document for document in documents(example) if isinstance(document, Flow))
     needed = {column for write in flow.writes for column in (*write.target["key"], *write.target["fields"])}
     if flow.source:
-        needed |= {feature.field for feature in mapping_of(example).features} | set(flow.source.query["key"])
+        needed |= set(mapping_of(example).record_types) | set(flow.source.query["key"])
         needed |= set(pl.read_csv(EXAMPLES / example / "records.csv", n_rows=0).columns)
     assert needed <= columns
+
+
+@pytest.mark.parametrize("example", MODELS)
+def test_the_golden_records_come_out_as_they_say(example: str) -> None:
+    signature = signature_of(session_of(EXAMPLES / example / "model.onnx"))
+    outcomes = run_golden(mapping_of(example), signature)
+    assert len(outcomes) > 1
+    assert [failure for outcome in outcomes for failure in outcome.failures] == []
+
+
+def test_a_day_off_by_formula_is_the_one_that_the_model_was_trained_on() -> None:
+    records = pl.read_csv(EXAMPLES / "bike-demand/records.csv")
+    batch = Batch.of([str(row) for row in range(records.height)], records)
+    sifted = plan_of("bike-demand", session_of(EXAMPLES / "bike-demand/model.onnx")).features(batch, CLOCK)
+    assert sifted.held == {}
+    assert sifted.frame["workingday"].to_list() == records["workingday"].to_list()
 
 
 def test_the_bike_records_scored_by_the_mapping_are_as_good_as_measured() -> None:

@@ -11,7 +11,8 @@ from fieldline_connectors.odbc.config import OdbcQuery, OdbcTarget
 from fieldline_core.flow import Flow
 from fieldline_core.validation import validate
 from fieldline_core.yaml_source import parse
-from fieldline_mappings import MappingDocument
+from fieldline_mappings import MappingDocument, lint_mapping
+from fieldline_mappings.golden import run_golden
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
@@ -36,6 +37,17 @@ def test_the_flow_on_the_front_page_is_sound_and_short() -> None:
     target = OdbcTarget.model_validate(flow.writes[0].target)
     assert set(target.fields.values()) == {field.name for field in mapping.fields}
     assert len(text.splitlines()) <= 15
+
+
+def test_the_mapping_that_is_written_step_by_step_is_sound_and_does_what_it_says() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/how-to/write-a-mapping.md").read_text(), re.DOTALL)
+    sources, findings = parse("".join(blocks))
+    mapping, wrong = validate(MappingDocument, sources[0])
+    assert mapping
+    assert [*findings, *wrong, *lint_mapping(mapping)] == []
+    outcomes = run_golden(mapping)
+    assert outcomes
+    assert [failure for outcome in outcomes for failure in outcome.failures] == []
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -11,7 +11,7 @@ from fieldline_core.signature import Signature, Tensor
 from fieldline_mappings import MappingDocument, compile_mapping, lint_mapping
 
 
-def mapping(*features: dict[str, Any], fields: Any = ({"name": "score", "output": "p[1]"},), **rest: Any) -> MappingDocument:
+def mapping(*features: dict[str, Any], fields: Any = ({"name": "score", "formula": "p[1]"},), **rest: Any) -> MappingDocument:
     return MappingDocument.model_validate({"mapping": "m", "features": features, "fields": fields, **rest})
 
 
@@ -25,8 +25,12 @@ AB = model(("a", "float32", (None, 1)), ("b", "float32", (None, 1)))
 A = [{"field": "a"}]
 
 
-def out(name: str, **rest: Any) -> dict[str, Any]:
-    return {"fields": [{"name": "s", "output": name, **rest}]}
+def out(formula: str) -> dict[str, Any]:
+    return {"fields": [{"name": "s", "formula": formula}]}
+
+
+def by(formula: str, **rest: Any) -> list[dict[str, Any]]:
+    return [{"name": "f", "formula": formula, **rest}]
 
 
 @pytest.mark.parametrize(
@@ -43,10 +47,31 @@ def out(name: str, **rest: Any) -> dict[str, Any]:
         (A, {}, AB, "unfilled-input", "input 'b'"),
         ([{"field": "a"}, {"field": "a"}], {}, TWO, "duplicate-name", "two features 'a'"),
         ([{"field": "a"}, {"field": "a", "name": "b", "type": "boolean"}], {}, TWO, "two-types", "number"),
-        (A, out("p[2]"), ONE, "unknown-output", "Did you mean 'p["),
-        (A, out("q"), ONE, "unknown-output", "There are label, p[0], p[1]"),
-        (A, out("label", labels={"yes": "x"}), ONE, "wrong-type", "never 'yes'"),
+        (A, out("p[2]"), ONE, "unknown-field", "Did you mean 'p["),
+        (A, out("q"), ONE, "unknown-field", "there is no field 'q'"),
+        (A, out("IF(label, 1, 0)"), ONE, "wrong-type", "Compare it: label > 0."),
         (A, {"fields": out("p[0]")["fields"] * 2}, ONE, "duplicate-name", "twice"),
+        (A, {"fields": [{"name": "reason", "formula": "label"}], "reason": '"so"'}, ONE, "duplicate-name", "the field another"),
+        (A, {"reason": "p[1]"}, ONE, "wrong-type", "the reason is a text"),
+        (by("a + 1"), {}, ONE, "unknown-field", "there is no field 'a'"),
+        (by("a + "), {"record": {"a": "number"}}, ONE, "formula-syntax", "a value is missing"),
+        (by("a + 1"), {"record": {"a": "text"}}, ONE, "wrong-type", "VALUE(a)"),
+        (by("d"), {"record": {"d": "date"}}, ONE, "wrong-type", "DAYS_SINCE(d)"),
+        ([{"field": "d"}], {"record": {"d": "date"}}, ONE, "wrong-type", "DAYS_SINCE(d)"),
+        ([{"field": "L"}], {"record": {"L": {"x": "number"}}}, ONE, "list", "COUNT(L)"),
+        (by("a > 1", type="number"), {"record": {"a": "number"}}, ONE, "wrong-type", "Write `type: boolean`"),
+        (by("g", name="f") + by("1", name="g"), {}, TWO, "unknown-field", "'g'"),
+        (by("a", if_blank="x"), {"record": {"a": "number"}}, ONE, "wrong-type", "Write a number, hold or flag."),
+        ([{"field": "a", "if_blank": "zero"}], {}, ONE, "wrong-type", "Write a number, hold or flag."),
+        (by("a", check={"max_length": 3}), {"record": {"a": "number"}}, ONE, "wrong-type", "`check.max_length` takes texts"),
+        (by("a", check={"one_of": ["x"]}), {"record": {"a": "number"}}, ONE, "wrong-type", "`check.one_of` takes"),
+        (by("LEFT(a, 1)", clip=[0, 1]), {"record": {"a": "text"}}, ONE, "wrong-type", "`clip` takes numbers"),
+        ([{"field": "a", "type": "boolean", "check": {"at_least": 1}}], {}, ONE, "wrong-type", "`check.at_least` takes numbers"),
+        ([{"field": "a", "type": "integer", "clip": [0, 1.5]}], {}, ONE, "wrong-type", "`clip` takes whole numbers"),
+        (by('LOOKUP("risk", a)'), {"record": {"a": "text"}}, ONE, "unknown-table", "List it under `tables`"),
+        (by('LOOKUP("rsk", a)'), {"record": {"a": "text"}, "tables": {"risk": {"x": 1}}}, ONE, "unknown-table", "mean 'risk'?"),
+        (by('LOOKUP("risk", a)'), {"record": {"a": "number"}, "tables": {"risk": {"x": 1}}}, ONE, "wrong-type", "TEXT(a)"),
+        (by("L.x + 1"), {"record": {"L": {"x": "number"}}}, ONE, "list", "SUM(L."),
     ],
 )
 def test_what_does_not_fit_is_found_and_keeps_the_mapping_from_compiling(
@@ -59,10 +84,14 @@ def test_what_does_not_fit_is_found_and_keeps_the_mapping_from_compiling(
         compile_mapping(document, signature)
 
 
-def test_thresholds_on_text_are_refused() -> None:
-    said = Tensor(name="said", dtype="string", shape=(None,))
-    document = mapping({"field": "a"}, **out("said", thresholds=[{"at": 1, "label": "x"}], otherwise="y"))
-    assert "only numbers have thresholds" in lint_mapping(document, model(("x", "float32", (None, 1)), outputs=(said,)))[0].message
+def test_a_finding_in_a_formula_says_at_which_character_it_is() -> None:
+    (found,) = lint_mapping(mapping(*by("1 + IF(a > 1, b, 0)"), record={"a": "number"}), ONE)
+    assert (found.path, found.offset) == ("features[0].formula", 14)
+
+
+def test_formulas_of_fields_are_parsed_even_where_no_model_is_known() -> None:
+    assert [finding.rule for finding in lint_mapping(mapping({"field": "a"}, **out("IF(score > 1")))] == ["formula-syntax"]
+    assert lint_mapping(mapping({"field": "a"}, **out("score > 1"))) == []
 
 
 def test_a_feature_that_fills_nothing_is_only_a_warning() -> None:
@@ -73,16 +102,16 @@ def test_a_feature_that_fills_nothing_is_only_a_warning() -> None:
 
 def test_fields_are_checked_against_what_was_discovered() -> None:
     discovered = (Field(name="AnnualRevenue", type=FieldType.NUMBER), Field(name="Tags", type=FieldType.LIST))
-    year = {"field": "AnnualRevenue", "type": "date", "as": "year"}
-    features = [{"field": "annualrevenue"}, {"field": "Owner.Tier"}, {"field": "Tags"}, year]
-    found = lint_mapping(mapping(*features), None, Entity(name="Account", fields=discovered))
-    assert [(finding.rule, finding.path, finding.severity) for finding in found] == [
+    features = [{"field": "annual"}, {"field": "Owner.Tier"}, {"field": "Tags"}, *by("YEAR(AnnualRevenue)")]
+    found = lint_mapping(mapping(*features, record={"AnnualRevenue": "date"}), None, Entity(name="Account", fields=discovered))
+    assert {(finding.rule, finding.path, finding.severity) for finding in found} == {
         ("unknown-field", "features[0].field", Severity.ERROR),
         ("unknown-field", "features[1].field", Severity.WARNING),
-        ("unreadable-type", "features[2].type", Severity.ERROR),
-        ("unreadable-type", "features[3].type", Severity.ERROR),
-    ]
-    assert found[0].suggestion == "Did you mean 'AnnualRevenue'?"
+        ("unreadable-type", "features[2].field", Severity.ERROR),
+        ("unreadable-type", "record.AnnualRevenue", Severity.ERROR),
+    }
+    (misspelt,) = [finding for finding in found if finding.path == "features[0].field"]
+    assert misspelt.suggestion == "Did you mean 'AnnualRevenue'?"
 
 
 def test_a_model_with_several_inputs_takes_features_of_the_same_name() -> None:
@@ -102,12 +131,12 @@ def test_the_digest_follows_the_document_and_the_signature() -> None:
     assert len({plan.digest for plan in plans}) == 3
 
 
-def test_a_field_that_gives_days_and_moments_is_read_as_a_moment() -> None:
-    day = {"field": "t", "name": "d", "type": "date", "as": "year"}
-    hour = {"field": "t", "name": "h", "type": "datetime", "as": "hour"}
-    for features in ((day, hour), (hour, day)):
-        plan = compile_mapping(mapping(*features), model(("x", "float32", (None, 2))))
-        assert plan.fields_read() == {"t": FieldType.DATETIME}
+def test_a_field_is_read_as_the_type_that_is_listed_for_it() -> None:
+    record = {"t": "datetime", "n": "integer", "s": "text"}
+    features = [*by("YEAR(DATEVALUE(t))"), {"field": "n"}, {"field": "s", "type": "text", "categories": ["x"]}]
+    plan = compile_mapping(mapping(*features, record=record), model(("x", "float32", (None, 3))))
+    assert plan.fields_read() == {name: FieldType(type) for name, type in record.items()}
+    assert [column.kind for column in plan.columns] == ["number", "integer", "flag"]
 
 
 def test_outputs_of_unknown_width_are_checked_when_they_are_there() -> None:
@@ -115,4 +144,4 @@ def test_outputs_of_unknown_width_are_checked_when_they_are_there() -> None:
     signature = model(("x", "float32", (None, 1)), outputs=loose)
     assert signature.output_columns() == ("p[…]",)
     assert compile_mapping(mapping({"field": "a"}), signature).fields_written() == {"score": FieldType.NUMBER}
-    assert lint_mapping(mapping({"field": "a"}, fields=[{"name": "s", "output": "p[x]"}]), signature)[0].rule == "unknown-output"
+    assert lint_mapping(mapping({"field": "a"}, **out("p[1] + q")), signature)[0].rule == "unknown-field"

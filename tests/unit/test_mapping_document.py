@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from fieldline_core.findings import Finding
+from fieldline_core.schema import FieldType
 from fieldline_core.validation import validate
 from fieldline_core.yaml_source import MAX_BYTES, parse
 from fieldline_mappings import MappingDocument, digest
 from fieldline_mappings.reference import reference
 
-HEAD = "mapping: churn\nfields: [{name: score, output: p}]\nfeatures:\n"
+HEAD = "mapping: churn\nfields: [{name: score, formula: p}]\nfeatures:\n"
 
 
 def read(text: str) -> tuple[MappingDocument | None, list[Finding]]:
@@ -44,29 +45,33 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one() -> None:
 
 
 def test_a_missing_key_is_placed_where_it_should_stand() -> None:
-    assert "churn.yaml:4:5: error: features[0].field: this key is missing" in only(HEAD + "  - {type: text}\n")
+    text = "mapping: churn\nfeatures: [{field: a}]\nfields:\n  - {name: score}\n"
+    assert "churn.yaml:4:5: error: fields[0].formula: this key is missing" in only(text)
 
 
 def test_every_fault_is_told_at_once() -> None:
-    _, findings = read("mapping: x\nfields: []\nfeatures: [{field: a, type: b}, {feld: c}]\ntimezone: Europe/Berlim\n")
+    features = "features: [{field: a, type: b}, {feld: c}]"
+    _, findings = read(f"mapping: x\nfields: []\n{features}\ntimezone: Europe/Berlim\nblanks: null\n")
     paths = {finding.path for finding in findings}
-    assert paths == {"fields", "features[0].type", "features[1].feld", "features[1].field", "timezone"}
+    assert paths == {"fields", "features[0].type", "features[1].feld", "timezone", "blanks"}
     assert any("Did you mean 'Europe/Berlin'?" in finding.message for finding in findings)
 
 
 def test_words_that_yaml_takes_for_something_else_are_asked_for_in_quotes() -> None:
-    labels = "mapping: x\nfeatures: [{field: a}]\nfields: [{name: n, output: o, labels: {0: no}}]\n"
-    assert "fields[0].labels.0: text is expected. Write it in quotes." in only(labels)
+    named = "mapping: x\nfeatures: [{field: a}]\nfields: [{name: no, formula: o}]\n"
+    assert "fields[0].name: text is expected. Write it in quotes." in only(named)
     assert "write them in quotes" in only(HEAD + "  - {field: a, type: text, categories: [1, 2]}\n")
 
 
 @pytest.mark.parametrize(
     ("feature", "words"),
     [
-        ("{field: a, type: date}", "write it as `as:`"),
-        ("{field: a, type: date, as: hour}", "days_ago, year, month, day, weekday"),
-        ("{field: a, as: year}", "goes with date"),
-        ("{field: a, categories: [1]}", "go with text and integer"),
+        ("{type: text}", "from a `field` or by a `formula`"),
+        ("{field: a, formula: a + 1}", "give one of the two"),
+        ("{formula: a + 1}", "has a `name`"),
+        ("{field: a, type: date}", "list `a: date` under `record`, and write DAYS_SINCE(a) or YEAR(a)"),
+        ("{field: a, type: time}", "a time reaches the model by a formula"),
+        ("{field: a, categories: [1]}", "go with `type: text` and `type: integer`"),
         ("{field: a, type: text, encode: onehot}", "needs `categories`"),
         ("{field: a, type: text, if_unknown: other}", "needs `categories`"),
         ("{field: a, type: text, encode: text, categories: [b]}", "without categories"),
@@ -75,25 +80,55 @@ def test_words_that_yaml_takes_for_something_else_are_asked_for_in_quotes() -> N
         ("{field: a, type: text, categories: ['']}", "not empty"),
         ("{field: a, type: text, categories: [b], if_blank: c}", "one of the categories"),
         ("{field: a, type: integer, if_blank: 1.5}", "a whole number"),
-        ("{field: a, if_blank: zero}", "a number"),
+        ("{field: a, type: number, if_blank: zero}", "a number"),
         ("{field: a, type: boolean, if_blank: 0}", "true or false"),
         ("{field: a, type: integer, if_blank: 99999999999999999999}", "a whole number"),
+        ("{field: a, clip: [9, 1]}", "the smaller one"),
+        ("{field: a, type: text, clip: [1, 9]}", "goes with numbers"),
+        ("{field: a, clip: [1]}", "clip"),
+        ("{field: a, check: {atleast: 0}}", "Did you mean 'at_least'?"),
+        ("{field: a, check: {max_length: 0}}", "max_length"),
     ],
 )
 def test_a_feature_that_contradicts_itself_is_refused(feature: str, words: str) -> None:
     assert words in only(f"{HEAD}  - {feature}\n")
 
 
+REST = "features: [{field: a}]\nfields: [{name: n, formula: o}]\n"
+
+
 @pytest.mark.parametrize(
-    ("field", "words"),
+    ("part", "words"),
     [
-        ("{name: n, output: o, round: 2, labels: {a: b}}", "either a number"),
-        ("{name: n, output: o, thresholds: [{at: 1, label: x}]}", "go together"),
-        ("{name: n, output: o, thresholds: [{at: 1, label: x}, {at: 1, label: y}], otherwise: z}", "same value"),
+        ("record: {signed: dat}", "Did you mean 'date'?"),
+        ("record: {Items: {price: numbr}}", "Did you mean 'number'?"),
+        ("record: {Items: {price: {deep: number}}}", "record.Items"),
+        ("tables: {risk: {}}", "tables.risk"),
+        ("tables: {risk: {1: 0.2, '2': 0.3}}", "the keys of a table are all texts or all numbers"),
+        ("tables: {risk: {a: 0.2, b: high}}", "the values of a table are all texts or all numbers"),
+        ("tables: {risk: {a: .inf}}", "tables.risk"),
+        ("tests: [{name: x, record: {}, now: 2026-01-01T00:00:00}]", "tests[0].now"),
+        ("blanks: none", "'none' is not one of blank, zero"),
     ],
 )
-def test_an_output_field_is_one_thing(field: str, words: str) -> None:
-    assert words in only(f"mapping: x\nfeatures: [{{field: a}}]\nfields: [{field}]\n")
+def test_a_part_that_cannot_be_meant_is_named(part: str, words: str) -> None:
+    document, findings = read(f"mapping: x\n{part}\n{REST}")
+    assert document is None
+    assert words in "\n".join(map(str, findings))
+
+
+def test_the_fields_of_a_record_are_those_listed_and_those_that_features_name() -> None:
+    features = "features: [{field: a}, {field: SIGNED}, {field: b, type: text}]"
+    record = "record: {signed: date, Items: {price: decimal}}"
+    document = good(f"mapping: x\n{record}\n{features}\nfields: [{{name: n, formula: o}}]\n")
+    assert document.record_types == {
+        "signed": FieldType.DATE, "Items": {"price": FieldType.DECIMAL}, "a": FieldType.NUMBER, "b": FieldType.TEXT,
+    }  # fmt: skip
+
+
+def test_the_reason_is_written_like_a_field_under_its_own_name() -> None:
+    document = good(f"mapping: x\n{REST}reason: '\"because\"'\n")
+    assert [(field.name, field.formula) for field in document.written] == [("n", "o"), ("reason", '"because"')]
 
 
 def test_the_digest_is_of_the_meaning_not_of_the_writing() -> None:
@@ -102,6 +137,14 @@ def test_the_digest_is_of_the_meaning_not_of_the_writing() -> None:
     wordy = good(f"# comment\n{feature}timezone: UTC\n{HEAD.removesuffix('features:' + chr(10))}")
     other = good(HEAD + "  - {field: a, if_blank: 0}\n")
     assert digest(brief) == digest(wordy) != digest(other)
+
+
+def test_golden_records_are_no_part_of_the_digest_but_tables_are() -> None:
+    golden = "tests: [{name: x, record: {a: 1}, features: {a: 1}}]\n"
+    plain, tested = (good(f"mapping: x\n{REST}{rest}") for rest in ("", golden))
+    one, other = (good(f"mapping: x\n{REST}tables: {{risk: {{Banking: {value}}}}}\n") for value in (0.2, 0.3))
+    assert digest(plain) == digest(tested)
+    assert len({digest(document) for document in (plain, one, other)}) == 3
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from fieldline_mappings import CompiledPlan, Feature, MappingDocument, compile_m
 CLOCK = datetime(2025, 3, 1, 23, 30, tzinfo=UTC)
 
 
-def plan_of(*features: dict[str, Any], timezone: str = "UTC", dtype: str = "float32") -> CompiledPlan:
-    names = {"fields": [{"name": "s", "output": "p"}], "mapping": "m", "timezone": timezone}
-    document = MappingDocument.model_validate({**names, "features": features})
+def plan_of(*features: dict[str, Any], dtype: str = "float32", **rest: Any) -> CompiledPlan:
+    names = {"fields": [{"name": "s", "formula": "p"}], "mapping": "m"}
+    document = MappingDocument.model_validate({**names, "features": features, **rest})
     inputs = (Tensor(name="x", dtype=dtype, shape=(None, None)),)
     return compile_mapping(document, Signature(inputs=inputs, outputs=(Tensor(name="p", dtype="float32", shape=(None, 1)),)))
 
@@ -35,9 +35,15 @@ def features(plan: CompiledPlan, given: Batch) -> Sifted:
 
 def one(feature: dict[str, Any], values: pl.Series, **rest: Any) -> list[Any]:
     """What a feature makes of each value: the value, or `unreadable` or `blank` where it is held."""
-    sifted = features(plan_of({"field": "f", **feature}, **rest), batch(f=values))
+    source = {"name": "x"} if "formula" in feature else {"field": "f"}
+    sifted = features(plan_of({**source, **feature}, **rest), batch(f=values))
     words = {row: "blank" if reason.endswith("is blank") else "unreadable" for row, reason in sifted.held.items()}
     return [words.get(row, value) for row, value in enumerate(sifted.frame.to_series().to_list())]
+
+
+def computed(formula: str, type: str, values: pl.Series, **rest: Any) -> list[Any]:
+    """What a formula makes of each value of the field `f`, which is read as this type."""
+    return one({"formula": formula}, values, record={"f": type}, **rest)
 
 
 def series(*values: Any, dtype: Any = None) -> pl.Series:
@@ -89,7 +95,7 @@ def test_values_are_read_from_any_column_type(type: str, values: pl.Series, expe
     ],
 )
 def test_days_are_counted_back_from_the_decision(values: pl.Series, expected: list[Any]) -> None:
-    assert one({"type": "date", "as": "days_ago"}, values) == expected
+    assert computed("DAYS_SINCE(f)", "date", values) == expected
 
 
 @pytest.mark.parametrize(
@@ -109,28 +115,28 @@ def test_days_are_counted_back_from_the_decision(values: pl.Series, expected: li
     ],
 )
 def test_moments_are_read_as_systems_write_them_and_shown_in_the_mappings_zone(text: str, hour: Any) -> None:
-    assert one({"type": "datetime", "as": "hour"}, series(text), timezone="Europe/Berlin") == [hour]
+    assert computed("HOUR(TIMEVALUE(f))", "datetime", series(text), timezone="Europe/Berlin") == [hour]
 
 
 def test_which_day_it_is_depends_on_the_mappings_zone() -> None:
     values = series(naive("2025-03-01T22:00"), naive("2025-03-01T23:00"))
     for zone, expected in (("UTC", [0, 0]), ("Europe/Berlin", [1, 0]), ("America/New_York", [0, 0])):
-        assert one({"type": "datetime", "as": "days_ago"}, values, timezone=zone) == expected
+        assert computed("DAYS_SINCE(f)", "datetime", values, timezone=zone) == expected
 
 
 def test_a_day_that_has_no_midnight_is_held_as_a_moment() -> None:
     values = series(date(2018, 11, 4), date(2018, 11, 5))
-    assert one({"type": "datetime", "as": "hour"}, values, timezone="America/Sao_Paulo") == [BAD, 0]
+    assert computed("HOUR(TIMEVALUE(f))", "datetime", values, timezone="America/Sao_Paulo") == [BAD, 0]
 
 
 def test_times_have_hours_and_minutes() -> None:
-    assert one({"type": "time", "as": "minute"}, series("10:30", "10:31:15.5", "25:00")) == [30, 31, BAD]
-    assert one({"type": "time", "as": "hour"}, series(time(7, 1), None)) == [7, BLANK]
-    assert one({"type": "time", "as": "hour"}, series(naive("2025-07-01T12:00")), timezone="Europe/Berlin") == [14]
+    assert computed("MINUTE(f)", "time", series("10:30", "10:31:15.5", "25:00")) == [30, 31, BAD]
+    assert computed("HOUR(f)", "time", series(time(7, 1), None)) == [7, BLANK]
+    assert computed("HOUR(f)", "time", series(naive("2025-07-01T12:00")), timezone="Europe/Berlin") == [14]
 
 
-def test_weekdays_begin_on_monday() -> None:
-    assert one({"type": "date", "as": "weekday"}, series("2025-03-03", "2025-03-09")) == [1, 7]
+def test_weekdays_begin_on_sunday() -> None:
+    assert computed("WEEKDAY(f)", "date", series("2025-03-03", "2025-03-09")) == [2, 1]
 
 
 def test_a_blank_is_held_filled_or_flagged_and_a_filler_never_hides_the_unreadable() -> None:
@@ -142,7 +148,8 @@ def test_a_blank_is_held_filled_or_flagged_and_a_filler_never_hides_the_unreadab
     assert flagged.frame.rows()[2] == (2.0, 0)
     assert flagged.frame.columns == ["f", "f_blank"]
     assert list(flagged.held) == [1]
-    assert one({"type": "date", "as": "days_ago", "if_blank": 9999}, series("", "2025-03-01", "bad")) == [9999, 0, BAD]
+    waited = {"formula": "DAYS_SINCE(f)", "if_blank": 9999}
+    assert one(waited, series("", "2025-03-01", "bad"), record={"f": "date"}) == [9999, 0, BAD]
 
 
 def test_categories_spread_over_features_or_become_positions() -> None:
@@ -214,7 +221,7 @@ def test_named_inputs_are_filled_by_name_in_their_own_types() -> None:
         Feature(field="t", type="text", if_blank=""), Feature(field="y", type="boolean"),
     ]  # fmt: skip
     document = MappingDocument.model_validate({
-        "mapping": "m", "features": declared, "fields": [{"name": "s", "output": "p"}],
+        "mapping": "m", "features": declared, "fields": [{"name": "s", "formula": "p"}],
         "inputs": {"n": ["x"], "i": ["c"], "t": ["t"], "b": ["y"]},
     })  # fmt: skip
     plan = compile_mapping(document, signature)
@@ -227,21 +234,27 @@ def test_named_inputs_are_filled_by_name_in_their_own_types() -> None:
     assert tensors["b"].tolist() == [[True], [False]]
 
 
-def test_the_preview_shows_source_value_and_note() -> None:
-    plan = plan_of({"field": "a"}, {"field": "b", "if_blank": 1}, {"field": "c", "type": "text", "categories": ["x", "y"]})
-    rows = explain(plan, batch(a=["5", "?"], b=[None, 2], c=["x", "y"]), CLOCK)
-    assert rows[0][0] == {"feature": "a", "field": "a", "source": "5", "value": 5.0, "note": ""}
-    assert rows[0][1]["note"] == "blank: its replacement is used"
-    assert [cell["value"] for cell in rows[1]] == [None, 2.0, 0, 1]
-    assert rows[1][0]["note"] == "feature 'a': field 'a' is not a number"
-    assert rows[1][0]["source"] == "?"
+def test_the_preview_shows_formula_steps_value_and_note() -> None:
+    ratio = {"name": "ratio", "formula": "a / (b - 1)"}
+    plan = plan_of({"field": "a"}, {"field": "b", "if_blank": 1}, {"field": "c", "type": "text", "categories": ["x", "y"]}, ratio)
+    rows = explain(plan, batch(a=["5", "?"], b=[3, None], c=["x", "y"]), CLOCK)
+    assert rows[0][0] == {
+        "feature": "a", "formula": "a", "steps": [{"part": "a", "value": 5.0}], "computed": 5.0, "value": 5.0, "note": "",
+    }  # fmt: skip
+    given = {cell["feature"]: cell["value"] for cell in rows[0]}
+    assert given == {"a": 5.0, "b": 3.0, "c=x": 1, "c=y": 0, "ratio": 2.5}
+    steps = {step["part"]: step["value"] for step in rows[0][4]["steps"]}
+    assert steps == {"a": 5.0, "b": 3.0, "(b - 1)": 2.0, "a / (b - 1)": 2.5}
+    assert rows[1][1]["note"] == "blank: its replacement is used"
+    assert (rows[1][0]["note"], rows[1][0]["value"]) == ("feature 'a': field 'a' is not a number", None)
 
 
 MIXED = (
     {"field": "n", "if_blank": "flag"},
     {"field": "k", "type": "text", "categories": ["a", "b"], "if_unknown": "other"},
-    {"field": "d", "type": "date", "as": "days_ago", "if_blank": 0},
-    {"field": "m", "type": "datetime", "as": "hour"},
+    {"name": "days", "formula": "DAYS_SINCE(d)", "if_blank": 0},
+    {"name": "hour", "formula": "HOUR(TIMEVALUE(m))"},
+    {"name": "share", "formula": "n / days"},
     {"field": "i", "type": "integer"},
     {"field": "y", "type": "boolean"},
 )
@@ -250,18 +263,26 @@ TEXTS = st.sampled_from(ODD) | st.text(max_size=12)
 OFFSET = timezone(timedelta(hours=5.5))
 MOMENTS = st.datetimes(naive("0001-01-03"), naive("9999-12-29"), timezones=st.just(OFFSET)).map(str)
 ROWS = st.lists(st.fixed_dictionaries({name: st.none() | TEXTS | MOMENTS for name in "nkdmiy"}), min_size=1, max_size=8)
-PLAN = plan_of(*MIXED, timezone="America/Sao_Paulo")
+PLAN = plan_of(*MIXED, timezone="America/Sao_Paulo", record={"d": "date", "m": "datetime"})
 
 
 @settings(deadline=None, max_examples=60)
 @given(rows=ROWS, copies=st.integers(1, 40))
 def test_a_row_alone_and_among_others_gives_the_same(rows: list[dict[str, str | None]], copies: int) -> None:
-    schema = dict.fromkeys("nkdmiy", pl.String)
-    many = pl.DataFrame(rows * copies, schema=schema)
+    many = pl.DataFrame(rows * copies, schema=dict.fromkeys("nkdmiy", pl.String))
     together = features(PLAN, Batch.of([str(row) for row in range(many.height)], many))
-    for position in range(0, many.height, max(1, len(rows) - 1)):
+    for position in {*range(len(rows)), many.height - 1}:
         alone = features(PLAN, Batch.of(["0"], many.slice(position, 1)))
         assert alone.held.get(0) == together.held.get(position)
         if not alone.held:
             assert alone.frame.row(0) == together.frame.row(position)
             assert np.isfinite(PLAN.tensors(alone.frame)["x"]).all()
+
+
+def test_each_feature_of_a_row_gives_its_own_error() -> None:
+    both = {"name": "due", "formula": "DAYS_SINCE(d)"}, {"name": "share", "formula": "1 / n"}
+    plan = plan_of(*both, record={"d": "date", "n": "number"})
+    assert features(plan, batch(d=["x", None, "2025-03-01"], n=[0.0, 0.0, 2.0])).held == {
+        0: "feature 'due': field 'd' is not a date (YYYY-MM-DD); feature 'share': division by zero in 1 / n",
+        1: "feature 'due' is blank; feature 'share': division by zero in 1 / n",
+    }

@@ -7,7 +7,7 @@ from fieldline_connectors.odbc.config import OdbcConfig, OdbcQuery, OdbcTarget
 from fieldline_connectors.odbc.connections import Connections, Purpose
 from fieldline_connectors.odbc.discover import catalog
 from fieldline_connectors.odbc.pages import pages
-from fieldline_connectors.odbc.read import lookup
+from fieldline_connectors.odbc.read import children, lookup
 from fieldline_connectors.odbc.write import Writer
 from fieldline_core.batch import Batch
 from fieldline_core.ports import Cursor, Dedupe, Page, Slice
@@ -50,6 +50,10 @@ class Odbc:
     def lookup(self, query: OdbcQuery, keys: Sequence[str]) -> Batch:
         """The rows with these keys; keys that are not there are left out."""
         return lookup(self._connections, query, keys)
+
+    def children(self, query: OdbcQuery, keys: Sequence[str]) -> Batch:
+        """The rows with these keys, which need not be unique: those of a child table by its foreign key."""
+        return children(self._connections, query, keys)
 
     def dedupe(self, target: OdbcTarget) -> Dedupe:
         """LEDGER where the ledger's table may be used, else QUERY (values are compared) or NONE (plain inserts)."""

@@ -17,6 +17,7 @@ from fieldline_core.schema import FieldType
 Condition: TypeAlias = tuple[str, Sequence[Any]]
 """A condition in SQL and the values of its question marks."""
 
+_MOST_FOUND = 2_000_000
 _KEYS_AT_ONCE = 500
 _GROWING = (FieldType.DATE, FieldType.DATETIME, FieldType.INTEGER, FieldType.DECIMAL)
 
@@ -145,6 +146,16 @@ class Reading:
 
 def lookup(connections: Connections, query: OdbcQuery, keys: Sequence[str]) -> Batch:
     """The rows with these keys; those that are not there are left out."""
+    found = children(connections, query, keys)
+    if found.keys.n_unique() < len(found):
+        raise Misconfigured(
+            f"the key {', '.join(query.key)} of {query.table or 'the SELECT'} is not unique: a lookup needs one row for each key"
+        )
+    return found
+
+
+def children(connections: Connections, query: OdbcQuery, keys: Sequence[str]) -> Batch:
+    """The rows with these keys, several of which may have the same."""
     with connections.use(Purpose.READ) as connection:
         reading = Reading.of(query, connections, connection)
         wanted = [values for key in dict.fromkeys(keys) if (values := _bound_key(reading, key)) is not None]
@@ -152,13 +163,12 @@ def lookup(connections: Connections, query: OdbcQuery, keys: Sequence[str]) -> B
         step = max(1, _KEYS_AT_ONCE // len(query.key))
         for start in range(0, len(wanted), step):
             sql, params = reading.select([_any_of(reading, wanted[start : start + step])], (), None)
-            fetched += connection.execute(sql, *params).fetchall()
-    rows = reading.batch(fetched, ())
-    if rows.batch.keys.n_unique() < len(rows.batch):
-        raise Misconfigured(
-            f"the key {', '.join(query.key)} of {query.table or 'the SELECT'} is not unique: a lookup needs one row for each key"
-        )
-    return rows.batch
+            fetched += connection.execute(sql, *params).fetchmany(_MOST_FOUND + 1 - len(fetched))
+            if len(fetched) > _MOST_FOUND:
+                what = query.table or "the SELECT"
+                many = f"more than {_MOST_FOUND:,} rows of {what} belong to {len(keys):,} records"
+                raise Misconfigured(f"{many}: narrow it by `where`")
+    return reading.batch(fetched, ()).batch
 
 
 def _bound_key(reading: Reading, key: str) -> list[Any] | None:

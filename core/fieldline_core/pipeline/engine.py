@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fieldline_core.flow import Release, WriteStep
+from fieldline_core.flow import LookupStep, Release, WriteStep
 from fieldline_core.keyring import Keyring
 from fieldline_core.ports import Model, Plan, Query, Target
 from fieldline_core.settings import Settings
@@ -31,6 +31,10 @@ class Parts(Protocol):
 
     def query(self, release: Release) -> Query | None:
         """What the release reads."""
+        ...
+
+    def child_query(self, release: Release, lookup: LookupStep) -> Query:
+        """What one of its lookups reads."""
         ...
 
     def target(self, release: Release, write: WriteStep) -> Target:

@@ -1,26 +1,64 @@
 """The verb *enrich*: the records of a chunk, read back where its events only name them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from fieldline_core.batch import Batch
+from fieldline_core.errors import Misconfigured
 from fieldline_core.flow import Release
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.records import batch_of, value_at
+from fieldline_core.ports import Wanted
+from fieldline_core.schema import FieldType
 from fieldline_core.store import Row
 
 
 def fields_to_read(engine: Engine, release: Release) -> set[str]:
-    """The fields that the mapping needs, and those that are compared before they are overwritten."""
+    """The source's fields that the mapping and the lookups need, and those that are compared before they are overwritten."""
     query = engine.parts.query(release)
-    fields = set(engine.parts.plan(release).fields_read())
+    looked_up = {lookup.name for lookup in release.flow.lookups}
+    fields = engine.parts.plan(release).fields_read().keys() - looked_up
+    fields |= {lookup.by for lookup in release.flow.lookups if lookup.by}
     for write in release.flow.writes:
         if query and release.flow.source and write.connection == release.flow.source.connection:
             fields |= set(engine.parts.target(release, write).overwrites(query))
     return fields
+
+
+def own_fields(engine: Engine, release: Release) -> Wanted:
+    """What a record that comes whole has to hold: all that the mapping needs but the lists that are looked up."""
+    looked_up = {lookup.name: lookup.by for lookup in release.flow.lookups}
+    wanted = {name: type for name, type in engine.parts.plan(release).fields_read().items() if name not in looked_up}
+    return wanted | {by: wanted.get(by, FieldType.TEXT) for by in looked_up.values() if by}
+
+
+def with_children(engine: Engine, release: Release, batch: Batch) -> Batch:
+    """The batch with the rows that belong to each record, as a list column for each lookup that the mapping uses."""
+    wanted = engine.parts.plan(release).fields_read()
+    frame = batch.frame
+    for lookup in release.flow.lookups:
+        fields = wanted.get(lookup.name)
+        if isinstance(fields, Mapping) and len(batch):
+            if lookup.by is not None and lookup.by not in frame.columns:
+                raise Misconfigured(f"the lookup {lookup.name!r} goes by the field {lookup.by!r}, which the records do not have")
+            keys = batch.keys if lookup.by is None else frame[lookup.by].cast(pl.String)
+            query = engine.parts.child_query(release, lookup).reading(fields)
+            asked = keys.drop_nulls().unique(maintain_order=True).to_list()
+            found = engine.parts.connector(lookup.connection).children(query, asked)
+            frame = frame.with_columns(_lists(keys, found, list(fields)).alias(lookup.name))
+    return Batch(batch.keys, frame)
+
+
+def _lists(keys: pl.Series, found: Batch, fields: Sequence[str]) -> pl.Series:
+    """For each key its rows; none where there are none."""
+    # In one order, however a system gave them: what is summed, or first of equals, must not differ from run to run.
+    ordered = found.frame.select(fields).with_columns(found.keys.alias("__key")).sort(["__key", *fields], nulls_last=True)
+    rows = ordered.select(pl.struct(fields).alias("rows"), pl.col("__key").alias("key"))
+    grouped = rows.group_by("key", maintain_order=True).agg("rows")
+    return keys.alias("key").to_frame().join(grouped, on="key", how="left", maintain_order="left")["rows"]
 
 
 def load(engine: Engine, claim: Row, release: Release, *, read_back: bool = True) -> tuple[Batch, dict[int, str]]:
@@ -40,7 +78,7 @@ def load(engine: Engine, claim: Row, release: Release, *, read_back: bool = True
         # A later event on the same key replaces the earlier one: it is the newer state.
         records[event_key(release, body)] = body
     if release.flow.source is None:
-        return batch_of(list(records.items()), engine.parts.plan(release).fields_read())
+        return batch_of(list(records.items()), own_fields(engine, release))
     return _read_back(engine, release, list(records)) if read_back else (Batch.of(list(records), pl.DataFrame()), {})
 
 

@@ -14,7 +14,7 @@ from fieldline_core.pipeline.chunks import standing_run
 from fieldline_core.pipeline.dead import bury_chunk
 from fieldline_core.pipeline.decide import Decisions, decide_batch
 from fieldline_core.pipeline.engine import Engine
-from fieldline_core.pipeline.enrich import load
+from fieldline_core.pipeline.enrich import load, own_fields, with_children
 from fieldline_core.pipeline.lease import Renewal, give_back_after_bug, retry_or_none
 from fieldline_core.pipeline.persist import prepare, store
 from fieldline_core.pipeline.records import batch_of
@@ -55,7 +55,8 @@ def answer(
     `records` are (key, JSON object), each key once; `callers` are (who asked, for how many of them).
     What the flow writes goes the usual way afterwards.
     """
-    batch, held = batch_of(records, engine.parts.plan(release).fields_read())
+    batch, held = batch_of(records, own_fields(engine, release))
+    batch = with_children(engine, release, batch)
     with engine.store.transaction("answer.begin") as tx:
         run_id = standing_run(tx, release, "score")
         place = tx.one("chunks.next")
@@ -81,6 +82,7 @@ def _score(engine: Engine, claim: Row, release: Release) -> None:
     began = time.perf_counter()
     claim["clock"] = claim["clock"].astimezone(UTC)
     batch, held = load(engine, claim, release)
+    batch = with_children(engine, release, batch)
     hashes, digests = engine.keyring.hash_keys(batch.keys), source_digests(engine, release, batch, claim["clock"])
     needless = needless_rows(engine, claim, hashes, digests)
     if needless:

@@ -11,7 +11,21 @@ from fieldline_core.pipeline.accept import Intake
 from fieldline_core.pipeline.engine import Engine
 from fieldline_inference import Registry
 from fieldline_server import __version__
-from fieldline_server.api import api_keys, audit, configuration, dead_letters, flows, hooks, models, operations, problems, runs
+from fieldline_server.api import (
+    api_keys,
+    audit,
+    configuration,
+    dead_letters,
+    flows,
+    hooks,
+    mappings,
+    models,
+    operations,
+    problems,
+    runs,
+    specification,
+    versions,
+)
 from fieldline_server.api.backend import Backend, Flows
 from fieldline_server.api.door import Door
 from fieldline_server.api.operations import Readiness
@@ -21,8 +35,8 @@ from fieldline_server.metrics import Metrics
 from fieldline_server.scoring import Scorer
 
 _ROUTERS = (
-    hooks.router, flows.router, runs.router, dead_letters.router, models.router, configuration.router, audit.router,
-    api_keys.router, operations.health, operations.metrics,
+    hooks.router, flows.router, specification.router, mappings.router, versions.router, runs.router, dead_letters.router,
+    models.router, configuration.router, audit.router, api_keys.router, operations.health, operations.metrics,
 )  # fmt: skip
 _FLUSH_EVERY_S = 60.0
 

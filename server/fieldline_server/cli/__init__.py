@@ -6,10 +6,15 @@ import fieldline_server.cli.decisions
 import fieldline_server.cli.documents
 import fieldline_server.cli.flows
 import fieldline_server.cli.keys
+import fieldline_server.cli.mappings
 import fieldline_server.cli.models
 import fieldline_server.cli.operation
 import fieldline_server.cli.processes
-import fieldline_server.cli.runs  # noqa: F401 (each adds its commands)
+import fieldline_server.cli.runs
+import fieldline_server.cli.schemas
+import fieldline_server.cli.specification
+import fieldline_server.cli.training
+import fieldline_server.cli.versions  # noqa: F401 (each adds its commands)
 from fieldline_server.cli.app import app, main
 
 __all__ = ["app", "main"]

@@ -1,4 +1,4 @@
-"""Commands on documents and connections: lint, apply, discover, preview."""
+"""Commands on documents and connections: lint, apply, discover."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from fieldline_server.cli.app import PROBLEM, app
 from fieldline_server.cli.session import AsJson, actor, engine, registry
-from fieldline_server.cli.show import cell, note, show_json, show_rows, show_table
+from fieldline_server.cli.show import note, show_json, show_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,7 @@ def lint(files: Files, as_json: AsJson = False) -> None:
     from fieldline_core.findings import errors
     from fieldline_server.run_file import NOTHING_RUNS
 
-    texts = _read(files)
+    texts = read_files(files)
     try:
         with engine() as opened:
             from fieldline_server.apply import apply
@@ -53,7 +53,7 @@ def apply_documents(
     """Publishes connections, mappings and flows, all or none of them."""
     from fieldline_core.findings import errors
 
-    texts = _read(files)
+    texts = read_files(files)
     with engine() as opened:
         from fieldline_server.apply import apply
 
@@ -78,56 +78,28 @@ def discover(
     as_json: AsJson = False,
 ) -> None:
     """Shows what a connection's system holds: its tables or objects, or the fields of one."""
-    from fieldline_core.errors import Misconfigured
     from fieldline_core.events import record
-    from fieldline_core.findings import did_you_mean
-    from fieldline_core.ports import Discovers
 
     with engine() as opened:
-        connector = opened.parts.connector(connection)
-        if not isinstance(connector, Discovers):
-            raise Misconfigured(f"the connector of {connection!r} cannot say what its system holds")
-        catalog = connector.discover()
+        from fieldline_server.discovering import catalog, entity_of
+
+        held = catalog(opened, connection)
         with opened.store.transaction("discover") as tx:
             record(tx, "samples.viewed", actor(), {"connection": connection, "entity": entity or "all"})
     if entity is None:
         rows: list[dict[str, Any]] = [
-            {"name": each.name, "label": each.label, "rows": each.rows, "fields": len(each.fields)} for each in catalog.entities
+            {"name": each.name, "label": each.label, "rows": each.rows, "fields": len(each.fields)} for each in held.entities
         ]
         show_rows(rows, ("name", "label", "rows", "fields"), as_json=as_json, none="it holds nothing that we may see")
         return
-    found = catalog.entity(entity)
-    if found is None:
-        meant = did_you_mean(entity, [each.name for each in catalog.entities])
-        raise Misconfigured(f"{connection} holds no {entity!r}. {meant}".strip())
+    found = entity_of(held, connection, entity)
     rows = [field.model_dump(mode="json") for field in found.fields]
     columns = ("name", "type", "label", "key", "nullable", "updatable", "length", "samples")
     show_rows(rows, columns, as_json=as_json, none=f"{entity} has no fields")
 
 
-@app.command()
-def preview(
-    flow: Annotated[str, typer.Argument(help="A flow with a source.")],
-    rows: Annotated[int, typer.Option("--rows", min=1, max=1000, help="Records to read.")] = 5,
-    as_json: AsJson = False,
-) -> None:
-    """Reads some records of a flow and shows each feature with the field it comes from; nothing is written."""
-    with engine() as opened:
-        from fieldline_server.previewing import preview_flow
-
-        found = preview_flow(opened, flow, rows, actor())
-    if as_json:
-        show_json(found)
-        return
-    for record in found:
-        typer.echo(f"record {cell(record['key'])}")
-        features = [[cell(each[part]) for part in ("feature", "value", "field", "source", "note")] for each in record["features"]]
-        show_table(("feature", "value", "from_field", "which_holds", "note"), features)
-    if not found:
-        note("the source has no records")
-
-
-def _read(files: list[str]) -> dict[str, str]:
+def read_files(files: list[str]) -> dict[str, str]:
+    """The texts of some files by name; raises Misconfigured where one cannot be read."""
     from fieldline_core.errors import Misconfigured
 
     texts: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Waiting for a run, with what it has done so far."""
+"""How far long work is: a bar over records, and a run that is waited for."""
 
 import time
 from collections.abc import Iterator
@@ -12,6 +12,30 @@ if TYPE_CHECKING:
 _POLL_S = 0.15
 _IDLE_S = 15.0
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Progress:
+    """A bar over records on a terminal, nothing elsewhere."""
+
+    def __init__(self, total: int | None) -> None:
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+
+        shown = console(stderr=True)
+        text = TextColumn("{task.completed:,.0f} records  {task.description}")
+        self._bar = Bar(BarColumn(), text, TimeElapsedColumn(), console=shown, disable=not shown.is_terminal)
+        self._task = self._bar.add_task("", total=total)
+
+    def __enter__(self) -> "Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def update(self, rows: int, words: str) -> None:
+        """Shows how far it is."""
+        self._bar.update(self._task, completed=rows, description=words)
 
 
 def follow_run(engine: "Engine", run_id: int, total: int | None = None) -> dict[str, Any]:

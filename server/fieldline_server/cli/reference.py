@@ -9,10 +9,11 @@ from fieldline_server.cli import app
 
 _CODES = (
     ("0", "Done."),
-    ("1", "A problem was found: a document has an error, a run failed, `doctor` found something, a record was refused."),
+    ("1", "A problem was found: a document has an error, a run failed, `doctor` found something, a record was refused; "
+          "or `diff` found a difference."),
     ("2", "A person must change something first: how the command was called, a setting, or what was configured."),
     ("3", "Something does not answer now; the same command may work later."),
-)
+)  # fmt: skip
 _FINDING = (
     "Every command finds the installation by `FIELDLINE_DATABASE_URL`, else by what `fieldline up` noted in the data",
     "directory. Results go to standard output, everything else to standard error; `NO_COLOR` is respected.",

@@ -25,3 +25,8 @@ CROSS JOIN LATERAL (
 ) last
 WHERE (last.seq, last.chunk_id) > (%(seq)s::bigint, %(chunk)s::bigint)
     OR (NOT %(rescore)s AND last.source_digest = w.digest AND last.release_id = %(release)s)
+
+-- name: of_flow
+-- The evidence of a flow's decisions before a chunk, newest first.
+SELECT c.id AS chunk_id, e.body FROM chunk c JOIN evidence e ON e.chunk_id = c.id AND e.kind = 'decisions'
+WHERE c.tenant_id = %(tenant)s AND c.flow_id = %(flow)s AND c.id < %(before)s ORDER BY c.id DESC LIMIT %(limit)s

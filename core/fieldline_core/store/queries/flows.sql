@@ -26,6 +26,14 @@ WHERE p.tenant_id = %(tenant)s AND p.kind = %(kind)s ORDER BY d.name
 -- One version of a document.
 SELECT name, body FROM document WHERE tenant_id = %(tenant)s AND kind = %(kind)s AND digest = %(digest)s LIMIT 1
 
+-- name: versions
+-- All versions of a document that were published, newest first, each with the releases that use it (of a mapping).
+SELECT d.digest, d.body, d.created_at AS published_at, d.created_by AS published_by, p.digest IS NOT NULL AS current,
+    (SELECT coalesce(jsonb_agg(jsonb_build_object('flow', f.name, 'release', r.digest, 'current', f.release_id = r.id) ORDER BY r.id DESC), '[]')
+     FROM release r JOIN flow f ON f.id = r.flow_id WHERE r.tenant_id = d.tenant_id AND r.body ->> 'mapping' = d.digest) AS used
+FROM document d LEFT JOIN published p USING (tenant_id, kind, name, digest)
+WHERE d.tenant_id = %(tenant)s AND d.kind = %(kind)s AND d.name = %(name)s ORDER BY d.created_at DESC, d.digest
+
 -- name: ensure
 -- The flow of that name, made where it is not there.
 INSERT INTO flow (tenant_id, name) VALUES (%(tenant)s, %(name)s)

@@ -7,7 +7,7 @@ demo: install
 
 test:
 	@tools/install.sh test
-	@$(BIN)/pytest -m "not soak and not fuzz" $(ARGS)
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not soak and not fuzz" $(ARGS)
 
 soak:
 	@tools/install.sh test

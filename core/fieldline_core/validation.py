@@ -1,7 +1,7 @@
 """Data against a document's model: what pydantic refuses, said in the words and at the place of the person who wrote it."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -16,6 +16,7 @@ D = TypeVar("D", bound=Document)
 _PLAIN = {
     "string_type": "text is expected",
     "missing": "this key is missing",
+    "too_short": "at least one is needed",
     "dict_type": "keys with values are expected",
     "list_type": "a list is expected",
     "tuple_type": "a list is expected",
@@ -34,7 +35,12 @@ def validate(model: type[D], source: Source) -> tuple[D | None, list[Finding]]:
             finding = _finding(model, source, error)
             # A union refuses once for each of its members: the first says it as well as the others.
             found.setdefault(finding.path, finding)
-        return None, [source.locate(finding) for finding in found.values()]
+        return None, [source.locate(finding) for finding in found.values() if not _is_other_member(finding, found)]
+
+
+def _is_other_member(finding: Finding, found: Mapping[str, Finding]) -> bool:
+    """Whether it says that keys are no word, where a union takes either and the fault is within the keys."""
+    return finding.rule == "unknown-word" and any(path.startswith(f"{finding.path}.") for path in found)
 
 
 def _is_cause(error: ErrorDetails) -> bool:

@@ -92,9 +92,20 @@ def parse(text: str | bytes, file: str = "") -> tuple[list[Source], list[Finding
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        return [], [Finding("yaml", "", f"this is not YAML: {error.problem}", line=line, column=column, file=file)]
+        message = f"this is not YAML: {error.problem}."
+        return [], [Finding("yaml", "", message, _remedy(text, error), line=line, column=column, file=file)]
     except yaml.YAMLError as error:
         return [], [Finding("yaml", "", f"this is not YAML: {getattr(error, 'reason', 'unreadable')}", file=file)]
+
+
+def _remedy(text: str | bytes, error: yaml.MarkedYAMLError) -> str:
+    """What to do where a formula's own signs (quotes, brackets, colons) were taken for YAML's."""
+    lines = (text if isinstance(text, str) else text.decode(errors="replace")).splitlines()
+    for mark in (error.problem_mark, error.context_mark):
+        around = lines[max(0, mark.line - 1) : mark.line + 1] if mark else []
+        if any("formula:" in line or "reason:" in line for line in around):
+            return "A formula with quotes, brackets or colons goes on the line below, indented, after `formula: |`."
+    return ""
 
 
 def _documents(text: str | bytes, file: str) -> Iterator[Source]:

@@ -25,7 +25,24 @@ from fieldline_core.schema import FieldType
 from fieldline_mappings.formula.syntax import MAX_LENGTH
 
 FeatureType = Literal["number", "integer", "text", "boolean"]
-FieldWord = Literal["text", "number", "integer", "decimal", "boolean", "date", "datetime", "time"]
+_ELSEWHERE = {
+    **dict.fromkeys(("string", "str", "varchar", "char", "picklist", "email", "phone", "url", "id", "reference", "textarea"), "text"),
+    **dict.fromkeys(("float", "double", "real", "percent"), "number"),
+    **dict.fromkeys(("currency", "money", "numeric"), "decimal"),
+    **dict.fromkeys(("int", "long", "bigint"), "integer"), **dict.fromkeys(("bool", "checkbox"), "boolean"), "timestamp": "datetime",
+}  # fmt: skip
+"""What other systems call the types of fields."""
+
+
+def _type_word(word: Any) -> Any:
+    if isinstance(word, str) and word.lower() in _ELSEWHERE:
+        raise ValueError(f"{word!r} is called {_ELSEWHERE[word.lower()]} here: write `{_ELSEWHERE[word.lower()]}`")
+    return word
+
+
+FieldWord = Annotated[
+    Literal["text", "number", "integer", "decimal", "boolean", "date", "datetime", "time"], BeforeValidator(_type_word)
+]
 Encoding = Literal["onehot", "index", "text"]
 
 _MOMENTS = {"date", "datetime", "time"}

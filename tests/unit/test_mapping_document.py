@@ -170,6 +170,19 @@ def test_yaml_is_read_within_bounds(text: str, words: str) -> None:
     assert words in str(findings[0])
 
 
+@pytest.mark.parametrize("formula", ['"a" & "b"', "[a] + 1", 'a & ": " & b'])
+def test_a_formula_that_yaml_takes_for_its_own_signs_is_told_where_to_go(formula: str) -> None:
+    _, (finding,) = parse(f"mapping: m\nfeatures:\n  - name: x\n    formula: {formula}\nfields: []\n")
+    assert finding.suggestion == "A formula with quotes, brackets or colons goes on the line below, indented, after `formula: |`."
+
+
+@pytest.mark.parametrize(("word", "here"), [("currency", "decimal"), ("String", "text"), ("picklist", "text"), ("int", "integer")])
+def test_a_type_by_another_systems_name_is_told_its_name_here(word: str, here: str) -> None:
+    text = f"mapping: x\nrecord: {{rows: {{a: {word}}}}}\n{REST}"
+    (finding,) = validate(MappingDocument, parse(text)[0][0])[1]
+    assert (finding.path, finding.message) == ("record.rows.a", f"{word!r} is called {here} here: write `{here}`")
+
+
 def test_a_text_that_is_too_long_is_not_looked_at() -> None:
     assert "at most 1000000 are read" in parse("#" * (MAX_BYTES + 1))[1][0].message
 

@@ -26,10 +26,12 @@ from fieldline_mappings.formula.syntax import MAX_LENGTH
 
 FeatureType = Literal["number", "integer", "text", "boolean"]
 _ELSEWHERE = {
-    **dict.fromkeys(("string", "str", "varchar", "char", "picklist", "email", "phone", "url", "id", "reference", "textarea"), "text"),
-    **dict.fromkeys(("float", "double", "real", "percent"), "number"),
-    **dict.fromkeys(("currency", "money", "numeric"), "decimal"),
-    **dict.fromkeys(("int", "long", "bigint"), "integer"), **dict.fromkeys(("bool", "checkbox"), "boolean"), "timestamp": "datetime",
+    name: here
+    for here, names in {
+        "text": "string str varchar char picklist email phone url id reference textarea", "number": "float double real percent",
+        "decimal": "currency money numeric", "integer": "int long bigint", "boolean": "bool checkbox", "datetime": "timestamp",
+    }.items()
+    for name in names.split()
 }  # fmt: skip
 """What other systems call the types of fields."""
 

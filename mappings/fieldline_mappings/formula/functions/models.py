@@ -67,6 +67,8 @@ def _bucket(ctx: Context, term: Term, *boundaries: Term) -> Term:
           "The number, or the bound that it lies beyond.", "CLIP(12, 0, 10)", "10")  # fmt: skip
 def _clip(ctx: Context, term: Term, least: Term, most: Term) -> Term:
     term, least, most = ctx.settled(term), ctx.settled(least), ctx.settled(most)
+    if isinstance(least.constant, float) and isinstance(most.constant, float) and least.constant <= most.constant:
+        return ctx.term(Type.NUMBER, term.value.clip(least.constant, most.constant), term, exact=term.exact)
     term, least, most = ctx.share(term), ctx.share(least), ctx.share(most)
     # Polars leaves blanks out; in a formula one blank makes the result blank.
     known = pl.all_horizontal([each.value.is_not_null() for each in (term, least, most)])

@@ -133,23 +133,28 @@ def _reverse(ctx: Context, term: Term) -> Term:
     return ctx.each(Type.TEXT, lambda words: words[::-1], term)
 
 
+def _part(term: Term) -> pl.Expr:
+    """A text to look for: a constant is prepared once, where a column of it would be looked at row by row."""
+    return pl.lit(term.constant) if isinstance(term.constant, str) else _filled(term)
+
+
 @function("CONTAINS", _GROUP, [text("text"), text("part")], Type.BOOLEAN,
           "Whether the part occurs in the text, in the same case; a blank part does.",
           'CONTAINS("Golden", "old")', "true")  # fmt: skip
 def _contains(ctx: Context, term: Term, part: Term) -> Term:
-    return _truth(ctx, _filled(term).str.contains(_filled(part), literal=True), term, part)
+    return _truth(ctx, _filled(term).str.contains(_part(part), literal=True), term, part)
 
 
 @function("BEGINS", _GROUP, [text("text"), text("part")], Type.BOOLEAN,
           "Whether the text begins with the part, in the same case.", 'BEGINS("Golden", "Gold")', "true")  # fmt: skip
 def _begins(ctx: Context, term: Term, part: Term) -> Term:
-    return _truth(ctx, _filled(term).str.starts_with(_filled(part)), term, part)
+    return _truth(ctx, _filled(term).str.starts_with(_part(part)), term, part)
 
 
 @function("ENDS", _GROUP, [text("text"), text("part")], Type.BOOLEAN,
           "Whether the text ends with the part, in the same case.", 'ENDS("Golden", "den")', "true")  # fmt: skip
 def _ends(ctx: Context, term: Term, part: Term) -> Term:
-    return _truth(ctx, _filled(term).str.ends_with(_filled(part)), term, part)
+    return _truth(ctx, _filled(term).str.ends_with(_part(part)), term, part)
 
 
 def _position(part: str | None, words: str | None, start: float | None = None) -> float:

@@ -16,6 +16,7 @@ from fieldline_core.pipeline.invariants import RULES
 from fieldline_core.settings import Settings
 from fieldline_mappings.reference import formulas
 from fieldline_mappings.reference import reference as mappings
+from fieldline_mappings.reference import schema as mapping_schema
 from fieldline_server import metrics as metrics_module
 from fieldline_server.metrics import Metrics
 
@@ -104,7 +105,8 @@ def mistakes() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "connectors.md": connectors, "events.md": events, "formulas.md": formulas, "mapping.md": mappings, "metrics.md": metrics,
+    "connectors.md": connectors, "events.md": events, "formulas.md": formulas, "mapping.md": mappings,
+    "mapping.schema.json": mapping_schema, "metrics.md": metrics,
     "mistakes.md": mistakes, "settings.md": settings,
 }  # fmt: skip
 

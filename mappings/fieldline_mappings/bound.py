@@ -183,5 +183,3 @@ def _output(value: pl.Expr, dtype: pl.DataType) -> Term:
     if dtype.is_numeric():
         return Term(Type.NUMBER, value.cast(pl.Float64), finite=False)
     return Term(Type.BOOLEAN if dtype == pl.Boolean else Type.TEXT, value)
-
-

@@ -198,5 +198,3 @@ def is_whole(checked: Checked, root: int) -> bool:
         chosen = _CHOOSING[name] or range(len(part.args))
         return all(is_whole(checked, part.args[place]) for place in chosen)
     return name in _WHOLE
-
-

@@ -162,5 +162,3 @@ def _bounds(kind: Kind, dtype: str | None) -> tuple[float, float] | None:
         case Kind.INTEGER, ("int8" | "int16" | "int32" | "uint8" | "uint16" | "uint32" | "uint64") as whole:
             return int(np.iinfo(whole).min), int(np.iinfo(whole).max)
     return None
-
-

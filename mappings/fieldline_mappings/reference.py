@@ -1,5 +1,6 @@
 """The reference pages of the mapping document and of formulas, made from what declares them."""
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -61,6 +62,11 @@ A formula has at most {MAX_LENGTH:,} characters and {MAX_DEPTH} calls inside of 
 one. A function makes no text longer than {MAX_TEXT:,} characters. A mapping has at most 2,000 features, 500 fields, and 100 tables
 of 10,000 rows each. Nobody can add functions: the list is closed, so that a mapping means the same everywhere.
 """
+
+
+def schema() -> str:
+    """The JSON Schema of a mapping document, for editors."""
+    return json.dumps(MappingDocument.model_json_schema(by_alias=True), indent=1, ensure_ascii=False) + "\n"
 
 
 def reference() -> str:

@@ -55,7 +55,6 @@ class Reader:
         flags = [each for step in steps for each in step.flags]
         return widened(frame, flags) if flags else frame
 
-
     def _ready(self, frame: pl.DataFrame) -> tuple[list[pl.Series], list[Reading]]:
         """Columns that are taken as they are, each with its mark, and what has to be read."""
         ready: list[pl.Series] = []

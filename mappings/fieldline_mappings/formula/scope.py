@@ -63,5 +63,3 @@ class Scope:
         """All that can be named, as it was declared."""
         inner = [f"{rows.name}.{slot.name}" for rows in self.lists.values() for slot in rows.slots.values()]
         return [slot.name for slot in self.slots.values()] + [rows.name for rows in self.lists.values()] + inner
-
-

@@ -91,6 +91,12 @@ class Backend:
     metrics: Metrics
     scorer: Scorer
 
+    def check_published(self, kind: str, name: str) -> None:
+        """Returns where a document of this kind and name is published; raises NotFound."""
+        with self.engine.store.transaction(kind) as tx:
+            if tx.one("flows.document", kind=kind, name=name) is None:
+                raise NotFound(f"there is no such {kind}")
+
 
 async def backend_of(request: Request) -> Backend:
     """The backend of the application that serves the request."""

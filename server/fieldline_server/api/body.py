@@ -7,6 +7,7 @@ from fastapi import Request
 
 from fieldline_connectors.bounded import TooLarge
 from fieldline_core.errors import Rejected, Unavailable
+from fieldline_core.yaml_source import MAX_BYTES as DOCUMENT_BYTES
 
 MAX_BYTES = 1024 * 1024
 _LONGEST_S = 30.0
@@ -33,6 +34,11 @@ async def read_body(request: Request, max_bytes: int = MAX_BYTES) -> bytes:
     except TimeoutError:
         raise Slow(f"the body did not arrive within {_LONGEST_S:g} s") from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def read_documents(request: Request) -> str:
+    """The body as a text of YAML documents."""
+    return (await read_body(request, DOCUMENT_BYTES)).decode(errors="replace")
 
 
 async def save_body(request: Request, path: Path, max_bytes: int, longest_s: float) -> None:

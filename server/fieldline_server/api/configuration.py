@@ -9,10 +9,9 @@ from fieldline_core.errors import Misconfigured, Unavailable
 from fieldline_core.findings import Finding, errors
 from fieldline_core.pipeline.manage import pause_writes, resume_writes, retry_target
 from fieldline_core.store import Row
-from fieldline_core.yaml_source import MAX_BYTES
 from fieldline_server.api.access import Guarded, MayConfigure, MayRead, MayWrite
 from fieldline_server.api.backend import Back, Backend
-from fieldline_server.api.body import read_body
+from fieldline_server.api.body import read_documents
 from fieldline_server.api.problems import NotFound, Problem
 from fieldline_server.api.views import AppliedView, CheckView, ConnectionView, FindingView, Items, Reason, TargetView, WritesView
 from fieldline_server.apply import apply
@@ -27,7 +26,7 @@ async def apply_documents(
     dry_run: Annotated[bool, Query(description="Only says what is wrong.")] = False,
 ) -> Any:  # fmt: skip
     """Publishes YAML documents (connections, mappings, flows), all of them or, where one has an error, none."""
-    text = (await read_body(request, MAX_BYTES)).decode(errors="replace")
+    text = await read_documents(request)
     done = await run_sync(lambda: apply(backend.engine, backend.registry, {"": text}, caller.name, dry_run=dry_run))
     findings = [_finding(found) for found in done.findings]
     if errors(done.findings) and not dry_run:

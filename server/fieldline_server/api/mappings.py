@@ -6,12 +6,11 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 
 from fieldline_core.findings import errors
-from fieldline_core.yaml_source import MAX_BYTES
 from fieldline_server.api.access import Guarded, MayAudit, MayConfigure, MayRead
-from fieldline_server.api.backend import Back, Backend
-from fieldline_server.api.body import read_body
+from fieldline_server.api.backend import Back
+from fieldline_server.api.body import read_documents
 from fieldline_server.api.mapping_views import BacktestView, GoldenView, PreviewView, SchemaView, SuggestionView
-from fieldline_server.api.problems import NotFound, Problem
+from fieldline_server.api.problems import Problem
 from fieldline_server.api.views import FindingView, Items
 from fieldline_server.backtesting import backtest
 from fieldline_server.discovering import catalog, entity_of, schema_of
@@ -29,7 +28,7 @@ async def preview(
     flow: str, request: Request, backend: Back, caller: MayAudit, rows: Annotated[int, Query(ge=1, le=1000)] = 5
 ) -> dict[str, Any]:
     """The first records of a flow's source with each feature, step by step; a mapping in the body is used instead of its own."""
-    text = await _text(request)
+    text = await read_documents(request)
 
     def shown() -> dict[str, Any]:
         backend.flows.find(flow)
@@ -42,7 +41,7 @@ async def preview(
 @router.post("/mappings/test", response_model=Items[GoldenView], openapi_extra={"requestBody": {"required": True, **_YAML}})
 async def run_tests(request: Request, _: MayConfigure) -> Any:
     """Runs the golden records of the mappings in the body, and keeps nothing of it."""
-    text = await _text(request)
+    text = await read_documents(request)
     outcomes, findings = await run_sync(run_texts, {"": text})
     if wrong := errors(findings):
         shown = [FindingView.model_validate(found, from_attributes=True).model_dump() for found in wrong]
@@ -61,7 +60,7 @@ async def compare(
     flow: str, request: Request, backend: Back, caller: MayAudit, last: Annotated[int, Query(ge=1, le=10_000)] = 1000
 ) -> dict[str, Any]:
     """What the mapping in the body would have answered on the records that the flow decided last; nothing is written."""
-    text = await _text(request)
+    text = await read_documents(request)
 
     def compared() -> dict[str, Any]:
         backend.flows.find(flow)
@@ -73,7 +72,8 @@ async def compare(
 @router.get("/connections/{name}/schema", response_model=SchemaView, dependencies=[MayRead])
 def show_schema(name: str, entity: str, backend: Back) -> dict[str, Any]:
     """The fields of an entity with their types, as the `record` of a mapping."""
-    return schema_of(entity_of(catalog(backend.engine, _connection(backend, name)), name, entity))
+    backend.check_published("connection", name)
+    return schema_of(entity_of(catalog(backend.engine, name), name, entity))
 
 
 @router.get("/connections/{name}/suggestion", response_model=SuggestionView, dependencies=[MayRead])
@@ -82,17 +82,6 @@ def show_suggestion(
     inputs: Annotated[list[str] | None, Query(max_length=2000, description="Names of a tensor's values, in order.")] = None,
 ) -> dict[str, Any]:  # fmt: skip
     """For each input of a model the field of an entity that fits best, and a mapping made of them."""
-    found = suggest(backend.engine, _connection(backend, name), entity, backend.registry.resolve(model), inputs or ())
+    backend.check_published("connection", name)
+    found = suggest(backend.engine, name, entity, backend.registry.resolve(model), inputs or ())
     return {"entity": found.entity, "proposals": found.as_json(), "mapping": found.text}
-
-
-def _connection(backend: Backend, name: str) -> str:
-    """The name of a connection that is there; raises NotFound."""
-    with backend.engine.store.transaction("connection") as tx:
-        if tx.one("flows.document", kind="connection", name=name) is None:
-            raise NotFound("there is no such connection")
-    return name
-
-
-async def _text(request: Request) -> str:
-    return (await read_body(request, MAX_BYTES)).decode(errors="replace")

@@ -9,12 +9,10 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
 from fieldline_core.errors import Rejected
-from fieldline_core.yaml_source import MAX_BYTES
 from fieldline_mappings.difference import differences
 from fieldline_server.api.access import Guarded, MayConfigure, MayRead
-from fieldline_server.api.backend import Back, Backend
-from fieldline_server.api.body import read_body
-from fieldline_server.api.problems import NotFound
+from fieldline_server.api.backend import Back
+from fieldline_server.api.body import read_documents
 from fieldline_server.api.views import Items
 from fieldline_server.sourcing import mapping_in
 from fieldline_server.usage import USES
@@ -69,7 +67,7 @@ class UseView(BaseModel):
 @router.get("/mappings/{name}/versions", response_model=Items[VersionView], dependencies=[MayRead])
 def list_versions(name: str, backend: Back) -> dict[str, Any]:
     """The published versions of a mapping, newest first, with the releases that use each."""
-    _check_known(backend, name)
+    backend.check_published("mapping", name)
     return {"items": versions(backend.engine.store, name)}
 
 
@@ -79,7 +77,7 @@ def compare(
     new: Annotated[str, Query(description=_DIGEST)] = "",
 ) -> dict[str, Any]:  # fmt: skip
     """How two published versions of a mapping differ in meaning."""
-    _check_known(backend, name)
+    backend.check_published("mapping", name)
     store = backend.engine.store
     changes = differences(version(store, f"{name}@{old}")[1], version(store, f"{name}@{new}")[1])
     return {"items": [asdict(change) for change in changes]}
@@ -90,10 +88,10 @@ async def compare_draft(
     name: str, request: Request, backend: Back, _: MayConfigure, old: Annotated[str, Query(description=_DIGEST)] = ""
 ) -> dict[str, Any]:
     """How the mapping in the body would differ in meaning from a published version; nothing of it is kept."""
-    text = (await read_body(request, MAX_BYTES)).decode(errors="replace")
+    text = await read_documents(request)
 
     def compared() -> dict[str, Any]:
-        _check_known(backend, name)
+        backend.check_published("mapping", name)
         changes = differences(version(backend.engine.store, f"{name}@{old}")[1], mapping_in(text))
         return {"items": [asdict(change) for change in changes]}
 
@@ -115,9 +113,3 @@ def where_used(
         raise Rejected("ask for one thing: field, model, mapping or connection")
     ((kind, name),) = given
     return {"items": [asdict(use) for use in USES[kind](backend.engine, name)]}
-
-
-def _check_known(backend: Backend, mapping: str) -> None:
-    with backend.engine.store.transaction("mapping") as tx:
-        if tx.one("flows.document", kind="mapping", name=mapping) is None:
-            raise NotFound("there is no such mapping")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 import polars as pl
 
@@ -13,7 +13,9 @@ from fieldline_mappings.document import Feature, FeatureType
 from fieldline_mappings.formula import Program, Slot, Term, Type
 from fieldline_mappings.formula.checking import Part
 from fieldline_mappings.formula.program import Evaluator
+from fieldline_mappings.formula.reader import Reader
 from fieldline_mappings.formula.tree import Literal
+from fieldline_mappings.reading import KINDS
 
 Clock = datetime | pl.Series
 """The decision's moment, in UTC; or one for each row, when rows are seen as they were at different times."""
@@ -47,28 +49,45 @@ class Root:
     error: pl.Expr | None
 
 
-class BoundMapping:
-    """The features of a mapping, or the fields, over frames with one schema."""
+class Binding:
+    """A mapping for batches with one schema: bound once for those of which all can be read, and once for others, if there are."""
 
     def __init__(
         self, checked: Checked, schema: Mapping[str, pl.DataType], outputs: Mapping[str, pl.DataType] | None = None
     ) -> None:
+        self._reader = Reader(schema, checked.settings.zone, checked.settings.zero_blanks)
+        self._bind = partial(BoundMapping, checked, schema, outputs, self._reader)
+        self._readable = self._bind(readable=True)
+
+    def read(self, frame: pl.DataFrame, clock: Clock) -> tuple["BoundMapping", pl.DataFrame]:
+        """The frame with the fields as they are read, and what computes over it."""
+        read, readable = self._reader.read(frame, clock)
+        return (self._readable, read) if readable else (self._unreadable, self._reader.marked(read))
+
+    @cached_property
+    def _unreadable(self) -> "BoundMapping":
+        return self._bind(readable=False)
+
+
+class BoundMapping:
+    """The features of a mapping, or the fields, over frames with one schema."""
+
+    def __init__(
+        self, checked: Checked, schema: Mapping[str, pl.DataType], outputs: Mapping[str, pl.DataType] | None, reader: Reader, *,
+        readable: bool,
+    ) -> None:  # fmt: skip
         self._checked = checked
         self._schema = schema
         self._outputs = outputs or {}
         self._features = {feature.name.lower(): place for place, feature in reversed(list(enumerate(checked.document.features)))}
         given = _Given(self._give, [*self._features, *map(output_column, self._outputs)])
-        self.program = Program(checked.checker.parts, schema, checked.settings, given)
+        self.program = Program(checked.checker.parts, schema, checked.settings, given, reader, readable=readable)
         self._give_in_order()
         wanted = self._field_roots() if outputs is not None else self._feature_roots()
         self._roots = list(wanted)
         self.fallible = [place for place, root in enumerate(self._roots) if root.error is not None]
         self._values = self.program.evaluator({str(place): root.value for place, root in enumerate(self._roots)})
         self._errors = self.program.evaluator({str(place): self._roots[place].error for place in self.fallible})  # type: ignore[misc]
-
-    def read(self, frame: pl.DataFrame, clock: Clock) -> pl.DataFrame:
-        """The frame with the fields as they are read."""
-        return self.program.read(frame, clock)
 
     def values(self, read: pl.DataFrame) -> pl.DataFrame:
         """What each formula gives, null where it is blank or cannot be computed: columns `0`, `1` …"""
@@ -122,7 +141,7 @@ class BoundMapping:
         # A whole number is read from its own text: a key of 19 digits stays what it is.
         term = self.program.field(replace(slot, field=FieldType.INTEGER) if type == "integer" else slot, exact=True)
         if type == "number":
-            return replace(term, value=term.value.cast(pl.Float64))
+            return term if KINDS[slot.field] == "number" else replace(term, value=term.value.cast(pl.Float64))  # type: ignore[index]
         if feature.field is None and self._checked.settings.zero_blanks:
             return replace(term, value=self.program.context().where_known(term.value.fill_null(0), term))
         return term

@@ -10,6 +10,9 @@ import polars as pl
 
 from fieldline_mappings.document import Encoding, Feature, FeatureType
 
+_FEW = 100
+"""So many values are looked at faster by Python than by Polars."""
+
 
 class Kind(StrEnum):
     """What a feature's values are, whatever input they fill."""
@@ -40,11 +43,15 @@ class Problem:
     """Whether it is said of blank values; an error comes before that."""
     bounds: tuple[float, float] | None = None
     """The least and the greatest number, where it is said of numbers beyond them."""
+    allowed: frozenset[str | float] | None = None
+    """The values that it is not said of."""
 
     def possible(self, computed: pl.Series, value: pl.Series) -> bool:
         """Whether a row may have it, by what was computed and what the model is given: asked before its mask, which costs more."""
         if self.blank:
             return computed.null_count() > 0
+        if self.allowed is not None and len(computed) <= _FEW:
+            return not self.allowed.issuperset(computed.drop_nulls().to_list())
         if self.bounds is None:
             return True
         if value.dtype.is_float() and not isfinite(value.sum()):
@@ -58,6 +65,8 @@ class Encoded:
     """A feature's values and problems, as expressions over a frame where column `str(position)` holds what was computed."""
 
     values: tuple[pl.Expr, ...]
+    without_blanks: tuple[pl.Expr, ...]
+    """The same where no value is blank, in less time."""
     problems: tuple[Problem, ...]
 
 
@@ -82,11 +91,14 @@ def encode(feature: Feature, type: FeatureType, position: int, dtypes: Mapping[s
     """The feature from what was computed; `dtypes` says which of its columns fill an input of which type."""
     value = pl.col(str(position))
     blank = value.is_null()
-    own = _values(feature, type, value)
+    own = _values(feature, type, value, blanks=True)
     flag = [blank.cast(pl.UInt8)] if feature.if_blank == "flag" else []
     names = [column.name for column in columns(feature, type, position)]
-    values = tuple(expression.alias(name) for expression, name in zip([*own, *flag], names, strict=True))
-    return Encoded(values, tuple(_problems(feature, type, position, own[0], dtypes.get(feature.name))))
+    values, without_blanks = (
+        tuple(expression.alias(name) for expression, name in zip([*each, *flag], names, strict=True))
+        for each in (own, _values(feature, type, value, blanks=False))
+    )
+    return Encoded(values, without_blanks, tuple(_problems(feature, type, position, own[0], dtypes.get(feature.name))))
 
 
 def where(feature: Feature) -> str:
@@ -100,7 +112,8 @@ def _problems(feature: Feature, type: FeatureType, position: int, own: pl.Expr, 
         yield Problem(position, value.is_null(), f"{words} is blank", blank=True)
     if feature.categories and feature.if_unknown == "hold":
         unknown = ~(value.cast(pl.Int64, strict=False) if type == "integer" else value).is_in(list(feature.categories))
-        yield Problem(position, unknown, f"{words} is not one of its {len(feature.categories)} categories")
+        reason, allowed = f"{words} is not one of its {len(feature.categories)} categories", frozenset(feature.categories)
+        yield Problem(position, unknown, reason, allowed=allowed)
     yield from _checks(feature, type, position, words)
     if type == "integer" and feature.formula:
         # A number that no Int64 holds, or that is none: the bounds below would see what a cast made of it.
@@ -134,18 +147,18 @@ def _kind(feature: Feature, type: FeatureType) -> Kind:
     return Kind.INTEGER
 
 
-def _values(feature: Feature, type: FeatureType, value: pl.Expr) -> list[pl.Expr]:
+def _values(feature: Feature, type: FeatureType, value: pl.Expr, *, blanks: bool) -> list[pl.Expr]:
     categories = list(feature.categories)
     value = value.cast(pl.Int64, strict=False) if type == "integer" and categories else value
-    filled = value.fill_null(feature.fill) if feature.fill is not None else value
+    filled = value.fill_null(feature.fill) if blanks and feature.fill is not None else value
     match encoding(feature, type):
         case "onehot":
             return [filled.eq_missing(category).cast(pl.UInt8) for category in categories]
         case "index":
             return [filled.replace_strict(categories, range(len(categories)), default=-1, return_dtype=pl.Int64)]
         case "text":
-            return [filled.fill_null("") if feature.if_blank == "flag" else filled]
-    plain = value.fill_null(0 if feature.fill is None else feature.fill) if feature.if_blank != "hold" else value
+            return [filled.fill_null("") if blanks and feature.if_blank == "flag" else filled]
+    plain = value.fill_null(0 if feature.fill is None else feature.fill) if blanks and feature.if_blank != "hold" else value
     plain = plain.clip(*feature.clip) if feature.clip else plain
     if type == "boolean":
         return [plain.cast(pl.UInt8)]

@@ -12,10 +12,11 @@ from fieldline_core.batch import Batch, Held, Sifted
 from fieldline_core.errors import Misconfigured
 from fieldline_core.ports import Tensors, Wanted
 from fieldline_core.schema import POLARS_TYPES, FieldType
-from fieldline_mappings.bound import BoundMapping, Clock, output_column
+from fieldline_mappings.bound import Binding, BoundMapping, Clock, output_column
 from fieldline_mappings.checked import Checked, is_whole, lineage
 from fieldline_mappings.features import Column, Encoded, where
 from fieldline_mappings.formula import Slot, Type
+from fieldline_mappings.formula.program import taken_from
 from fieldline_mappings.inputs import Filled
 
 _REASONS = 3
@@ -65,10 +66,8 @@ class CompiledPlan:
         self.columns = tuple(columns)
         self._inputs = tuple(inputs)
         self.problems = tuple(problem for each in encoded for problem in each.problems)
-        values = [expression for each in encoded for expression in each.values]
-        # Many features are what was computed, under another name.
-        self._as_computed = {each.meta.output_name(): each.meta.root_names()[0] for each in values if _is_renamed(each)}
-        self._values = [each for each in values if not _is_renamed(each)]
+        # Without blanks there is nothing to fill.
+        self._values = [(_parted(each.values), _parted(each.without_blanks)) for each in encoded]
         self._first = [each.values[0].meta.output_name() for each in encoded]
         self._masks = [problem.mask.alias(f"held:{number}") for number, problem in enumerate(self.problems)]
         self._features_read, _ = lineage(checked, checked.features)
@@ -126,8 +125,7 @@ class CompiledPlan:
         frame = outputs.select(pl.col(name).alias(output_column(name)) for name in self._outputs)
         if self._fields_read or not self._outputs:
             frame = frame.hstack(_frame(batch).get_columns()) if self._outputs else _frame(batch)
-        bound = self._bound_fields(tuple(frame.schema.items()))
-        read = bound.read(frame, clock)
+        bound, read = self._bound_fields(tuple(frame.schema.items())).read(frame, clock)
         computed = bound.values(read)
         names = [field.name for field in self.document.written]
         casts = [
@@ -148,8 +146,7 @@ class CompiledPlan:
     def read(self, batch: Batch, clock: Clock) -> tuple[BoundMapping, pl.DataFrame]:
         """The mapping as it is bound to the batch's columns, and the batch as it reads them."""
         frame = _frame(batch)
-        bound = self._bound(tuple(frame.schema.items()))
-        return bound, bound.read(frame, clock)
+        return self._bound(tuple(frame.schema.items())).read(frame, clock)
 
     def explain(self, bound: BoundMapping, read: pl.DataFrame, computed: pl.DataFrame) -> Errors:
         """Why a formula gave nothing: asked only where one that can fail did, for only those rows."""
@@ -168,8 +165,9 @@ class CompiledPlan:
         }
 
     def _sift(self, computed: pl.DataFrame, errors: Errors, bound: BoundMapping) -> tuple[pl.DataFrame, Said]:
-        named = {each.name: each for each in computed.select(self._values).get_columns()}
-        named |= {name: computed[source].alias(name) for name, source in self._as_computed.items()}
+        parted = [each[0 if column.null_count() else 1] for column, each in zip(computed, self._values, strict=True)]
+        named = {made.name: made for made in computed.select([value for each in parted for value in each.made])}
+        named |= {name: computed[source].alias(name) for each in parted for name, source in each.taken.items()}
         possible = [
             number
             for number, problem in enumerate(self.problems)
@@ -209,16 +207,24 @@ class CompiledPlan:
                 wanted[name] = {field: kind for field, kind in type.items() if f"{name}.{field}" in paths}
         return wanted
 
-    def _bind(self, schema: tuple[tuple[str, pl.DataType], ...]) -> BoundMapping:
-        return BoundMapping(self.checked, dict(schema))
+    def _bind(self, schema: tuple[tuple[str, pl.DataType], ...]) -> Binding:
+        return Binding(self.checked, dict(schema))
 
-    def _bind_fields(self, schema: tuple[tuple[str, pl.DataType], ...]) -> BoundMapping:
+    def _bind_fields(self, schema: tuple[tuple[str, pl.DataType], ...]) -> Binding:
         types = dict(schema)
-        return BoundMapping(self.checked, types, {name: types[output_column(name)] for name in self._outputs})
+        return Binding(self.checked, types, {name: types[output_column(name)] for name in self._outputs})
 
 
-def _is_renamed(value: pl.Expr) -> bool:
-    return value.meta.undo_aliases().meta.is_column()
+class _Parted(NamedTuple):
+    """A feature's values: those to be made, and those that are what was computed, under another name."""
+
+    made: Sequence[pl.Expr]
+    taken: Mapping[str, str]
+
+
+def _parted(values: Sequence[pl.Expr]) -> _Parted:
+    taken = {each.meta.output_name(): source for each in values if (source := taken_from(each)) is not None}
+    return _Parted([each for each in values if each.meta.output_name() not in taken], taken)
 
 
 def _frame(batch: Batch) -> pl.DataFrame:

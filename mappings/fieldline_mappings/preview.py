@@ -30,10 +30,9 @@ def explain(plan: CompiledPlan, batch: Batch, clock: datetime) -> list[list[dict
 def _steps(plan: CompiledPlan, made: Inspected) -> list[list[list[dict[str, Any]]]]:
     """For each feature and row the parts of its formula, each with its value."""
     parts = plan.checked.checker.parts
-    given = {
-        int(column.name): [{"part": parts[int(column.name)].text, "value": value} for value in _plain(column)]
-        for column in made.bound.shown(made.read)
-    }
+    computed = {int(column.name): _plain(column) for column in made.bound.shown(made.read)}
+    texts = {place: parts[place].text for place in computed}
+    given = {place: [{"part": texts[place], "value": value} for value in values] for place, values in computed.items()}
     nothing: list[list[dict[str, Any]]] = [[] for _ in range(made.read.height)]
     inside = ([given[place] for place in places] for places in made.bound.steps)
     return [list(map(list, zip(*each, strict=True))) if each else nothing for each in inside]

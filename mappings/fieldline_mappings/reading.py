@@ -32,6 +32,7 @@ class Steps(NamedTuple):
     texts: tuple[pl.Expr, ...]
     values: tuple[pl.Expr, ...]
     flags: tuple[pl.Expr, ...]
+    """The marks, where there may be something to mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +93,9 @@ class Reading:
         wanted = _TYPES[self.type]
         text = isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
         if dtype is None:
-            return Steps((), (pl.lit(None, wanted).alias(value), pl.lit(False).alias(unreadable)), ())
+            return Steps((), (pl.lit(None, wanted).alias(value),), ())
         if self.certain(dtype) and (self.type != "text" or text or dtype == pl.Null):
-            same = pl.col(self.field).cast(wanted)
-            return Steps((), (same.alias(value), pl.lit(False).alias(unreadable)), ())
+            return Steps((), (pl.col(self.field).cast(wanted).alias(value),), ())
         given = pl.col(f"words:{self.field}" if text else self.field)
         read = _READERS[self.type](given, pl.String() if text else dtype, zone)
         read = pl.lit(None, wanted) if read is None else read

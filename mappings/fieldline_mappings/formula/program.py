@@ -10,7 +10,7 @@ import polars as pl
 
 from fieldline_mappings.formula.checking import Part
 from fieldline_mappings.formula.child_rows import ChildRows, child_schema, explode
-from fieldline_mappings.formula.columns import Columns, Stages, parted, run
+from fieldline_mappings.formula.columns import Columns, Stages
 from fieldline_mappings.formula.functions import CONSTANTS, Aggregate
 from fieldline_mappings.formula.functions.models import Table
 from fieldline_mappings.formula.functions.rows import Groups
@@ -39,14 +39,17 @@ class Program:
     """The terms of some parts over frames with one schema; `given` are values that are not read from the record, by slot key."""
 
     def __init__(
-        self, parts: Sequence[Part], schema: Mapping[str, pl.DataType], settings: Settings, given: Mapping[str, Term] | None = None
-    ) -> None:
+        self, parts: Sequence[Part], schema: Mapping[str, pl.DataType], settings: Settings, given: Mapping[str, Term] | None = None,
+        reader: Reader | None = None, *, readable: bool = False,
+    ) -> None:  # fmt: skip
+        """A program whose frames `reader` reads; `readable` makes one for frames of which all can be read."""
         self.reasons = Reasons()
         self.given = given if given is not None else {}
+        self.readable = readable
         self._settings = settings
         self._parts = parts
         self._schema = schema
-        self._reader = Reader(schema, settings.zone, settings.zero_blanks)
+        self._reader = reader or Reader(schema, settings.zone, settings.zero_blanks)
         self._lists: dict[str, Reader] = {}
         self._records = _Terms(self, "", Columns())
         self._uses = np.bincount([arg for part in parts for arg in part.args if arg >= 0] or [0], minlength=len(parts))
@@ -57,15 +60,15 @@ class Program:
 
     def field(self, slot: Slot, *, exact: bool = False) -> Term:
         """A field of the record by itself; `exact` keeps whole numbers as Int64."""
-        return self._reader.term(slot, self.reasons, exact=exact)
+        return self._reader.term(slot, self.reasons, exact=exact, readable=self.readable)
 
     def context(self, snippet: str = "") -> Context:
         """Makes further terms over the same frame."""
         return self._records.context(snippet)
 
     def read(self, frame: pl.DataFrame, clock: datetime | pl.Series) -> pl.DataFrame:
-        """The frame with the fields as they are read, and the clock."""
-        return self._reader.read(frame, clock)
+        """The frame with the fields as they are read, what cannot be read marked, and the clock."""
+        return self._reader.marked(self._reader.read(frame, clock)[0])
 
     def evaluate(self, read: pl.DataFrame, wanted: Mapping[str, pl.Expr]) -> pl.DataFrame:
         """Expressions over the program's columns, by name, for a frame that was read."""
@@ -90,15 +93,22 @@ class Evaluator:
     """Stages, and the expressions over what they make."""
 
     def __init__(self, stages: Stages, wanted: Sequence[pl.Expr]) -> None:
-        self._constants, self._stages = parted(stages)
-        self._wanted = wanted
-        self._names = [each.meta.output_name() for each in wanted]
+        self._stages = stages
+        # Many are columns that are there, under another name: it costs less to take them than to ask Polars for them.
+        self._sources = {each.meta.output_name(): taken_from(each) for each in wanted}
+        self._computed = [each for each in wanted if taken_from(each) is None]
 
     def __call__(self, read: pl.DataFrame) -> pl.DataFrame:
         """A frame of the expressions' values, as many rows as were read."""
-        constants = [constant.new_from_index(0, read.height) for constant in self._constants]
-        made = run(self._stages, read.hstack(constants)).with_columns(self._wanted)
-        return pl.DataFrame([made[name] for name in self._names])
+        made = self._stages.run(read)
+        computed = made.with_columns(self._computed)
+        columns = (computed[name] if source is None else made[source].alias(name) for name, source in self._sources.items())
+        return pl.DataFrame(columns)
+
+
+def taken_from(wanted: pl.Expr) -> str | None:
+    """The column that an expression only gives another name."""
+    return wanted.meta.root_names()[0] if wanted.meta.undo_aliases().meta.is_column() else None
 
 
 class _Terms:
@@ -120,7 +130,9 @@ class _Terms:
             missing = [arg for arg in self._inner(current) if arg not in self._made]
             left += missing
             if not missing:
-                self._made.setdefault(left.pop(), self._make(current))
+                left.pop()
+                if current not in self._made:
+                    self._made[current] = self._make(current)
         return self._made[position]
 
     def context(self, snippet: str) -> Context:
@@ -132,13 +144,11 @@ class _Terms:
         return () if isinstance(part.what, Aggregate) or part.rows != self._rows else part.args
 
     def _make(self, position: int) -> Term:
-        if position in self._made:
-            return self._made[position]
         part = self._program._parts[position]
         context = self.context(part.text if len(part.text) <= _SNIPPET else f"{part.text[:_SNIPPET - 1]}…")
         match part.what:
             case Literal():
-                return self._constant(context.literal(part.what.value, part.type))
+                return self._constant(part.what.value, part.type)
             case _ if part.rows != self._rows:
                 return self._gather(position)
             case Slot():
@@ -149,25 +159,25 @@ class _Terms:
                 args = [self.taken(self._made[arg], type) for arg, type in zip(part.args, part.expects, strict=True)]
                 made = replace(part.what.build(context, *args), type=part.type)
                 if made.constant is not None:
-                    return self._constant(made)
+                    return self._constant(made.constant, part.type)
                 return context.share(made) if self._program._uses[position] > 1 else made
 
-    def _constant(self, term: Term) -> Term:
-        """A constant as a column: Polars would take what is computed from constants alone for one row."""
-        return replace(term, value=self.columns.add(term.value))
+    def _constant(self, value: Any, type: Type) -> Term:
+        return Term(type, self.columns.constant(value, DTYPES[type]), constant=value, definite=type is Type.BOOLEAN)
 
     def taken(self, term: Term, type: Type) -> Term:
         """A term as the type that a function takes it as: only NULL changes."""
         if term.type is type:
             return term
-        return self._constant(replace(term, type=type, value=pl.lit(None, DTYPES[type])))
+        return replace(term, type=type, value=self.columns.constant(None, DTYPES[type]))
 
     def _slot(self, slot: Slot) -> Term:
         if slot.field is not None:
-            reader = self._program._list_reader(self._rows) if self._rows else self._program._reader
-            return reader.term(slot, self._program.reasons)
+            if self._rows:
+                return self._program._list_reader(self._rows).term(slot, self._program.reasons)
+            return self._program.field(slot)
         if slot.name.lower() in CONSTANTS:
-            return self._constant(Term(slot.type, pl.lit(_ORIGIN, DTYPES[slot.type])))
+            return Term(slot.type, self.columns.constant(_ORIGIN, DTYPES[slot.type]))
         return self._program.given[slot.key]
 
     def _gather(self, position: int) -> Term:
@@ -229,7 +239,7 @@ class _Aggregation:
         """The aggregate of each record, and the error of those that cannot be computed."""
         if self._list not in cache:
             children = explode(frame, self._list, self._fields)
-            cache[self._list] = replace(children, frame=self._reader.read(children.frame))
+            cache[self._list] = replace(children, frame=self._reader.marked(self._reader.read(children.frame)[0]))
         children = cache[self._list]
         count = frame.height
         results = self._results(frame, children)

@@ -29,21 +29,24 @@ class Reader:
     zero_blanks: bool
     _readings: dict[Reading, None] = field(default_factory=dict)
 
-    def term(self, slot: Slot, reasons: Reasons, *, exact: bool = False) -> Term:
-        """The value of a field; `exact` keeps whole numbers as Int64."""
+    def term(self, slot: Slot, reasons: Reasons, *, exact: bool = False, readable: bool = False) -> Term:
+        """The value of a field; `exact` keeps whole numbers as Int64; `readable` says that all of it can be read."""
         assert slot.field is not None
         reading = Reading(slot.name, KINDS[slot.field])
         self._readings[reading] = None
         error = None
-        if not reading.certain(self.schema.get(slot.name)):
+        if not readable and not reading.certain(self.schema.get(slot.name)):
             error = pl.when(reading.unreadable).then(reasons.code(f"field {slot.name!r} is not {_EXPECTED[reading.type]}"))
         value = reading.value.cast(pl.Float64) if slot.field is FieldType.INTEGER and not exact else reading.value
         if slot.type is Type.NUMBER and self.zero_blanks and not exact:
             value = value.fill_null(0.0) if error is None else pl.when(~reading.unreadable).then(value.fill_null(0.0))
         return Term(slot.type, value, error, error_weight=0 if error is None else 1)
 
-    def read(self, frame: pl.DataFrame, clock: datetime | pl.Series | None = None) -> pl.DataFrame:
-        """The frame with each field beside it as the type that it is read as, and the clock: one moment, or one for each row."""
+    def read(self, frame: pl.DataFrame, clock: datetime | pl.Series | None = None) -> tuple[pl.DataFrame, bool]:
+        """The frame with each field beside it as the type that it is read as, and the clock: one moment, or one for each row.
+
+        Says, too, whether all of it could be read; where not, what cannot be is marked.
+        """
         ready, left = self._ready(frame)
         ready += [] if clock is None else _clock(clock, self.zone, frame.height)
         frame = frame.hstack(ready) if ready else frame
@@ -53,19 +56,25 @@ class Reader:
         values = [each for step in steps for each in step.values]
         frame = widened(frame, values) if values else frame
         flags = [each for step in steps for each in step.flags]
-        return widened(frame, flags) if flags else frame
+        frame = widened(frame, flags) if flags else frame
+        return frame, not any(frame[reading.unreadable_name].any() for reading in left if reading.unreadable_name in frame.columns)
+
+    def marked(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame that was read with a mark for each field, those of which all could be read among them."""
+        readable = pl.Series([False]).new_from_index(0, frame.height)
+        names = [reading.unreadable_name for reading in self._readings if reading.unreadable_name not in frame.columns]
+        return frame.hstack([readable.alias(name) for name in names])
 
     def _ready(self, frame: pl.DataFrame) -> tuple[list[pl.Series], list[Reading]]:
-        """Columns that are taken as they are, each with its mark, and what has to be read."""
+        """Columns that are taken as they are, and what has to be read."""
         ready: list[pl.Series] = []
         left: list[Reading] = []
-        readable = pl.Series([False]).new_from_index(0, frame.height)
         for reading in self._readings:
             column = reading.at_once(frame[reading.field]) if reading.field in self.schema else None
             if column is None:
                 left.append(reading)
             else:
-                ready += [column.alias(reading.value_name), readable.alias(reading.unreadable_name)]
+                ready.append(column.alias(reading.value_name))
         return ready, left
 
 

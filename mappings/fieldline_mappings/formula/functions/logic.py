@@ -84,8 +84,26 @@ def _cases(count: int) -> list[Param]:
           'CASE("b", "a", 1, "b", 2, 0)', "2", layout=_cases, counts=lambda count: count % 2 == 0)  # fmt: skip
 def _case(ctx: Context, expression: Term, *args: Term) -> Term:
     expression = ctx.share_error(ctx.share(ctx.settled(expression)))
+    if all(arg.constant is not None for arg in args[:-1]) and expression.type in (Type.TEXT, Type.NUMBER):
+        return _looked_up(ctx, expression, args)
     tests = [equal(ctx, expression, value) for value in args[:-1:2]]
     return _choose(ctx, list(zip(tests, args[1:-1:2], strict=True)), args[-1])
+
+
+def _looked_up(ctx: Context, expression: Term, args: Sequence[Term]) -> Term:
+    """CASE of constants: one look into a table, where hundreds of comparisons would cost more to make than to compute."""
+    values, results, otherwise = pl.Series([arg.constant for arg in args[:-1:2]]), args[1:-1:2], args[-1]
+    if expression.type is Type.TEXT:
+        keys, key = values, expression.value.fill_null("")
+    else:
+        keys, key = values if expression.exact else values.round_sig_figs(15), ctx.snapped(expression)
+    first = keys.is_first_distinct().to_list()
+    listed = [result.constant for result, known in zip(results, first, strict=True) if known]
+    type = results[0].type
+    found = key.replace_strict(keys.filter(first), pl.Series(listed, dtype=DTYPES[type]), default=None, return_dtype=DTYPES[type])
+    found = ctx.share(Term(type, found, weight=2)).value
+    made = filled(ctx, ctx.term(type, found, expression, exact=True, finite=True), otherwise, found.is_null())
+    return replace(made, definite=otherwise.definite)
 
 
 def _choose(ctx: Context, pairs: Sequence[tuple[Term, Term]], otherwise: Term) -> Term:

@@ -58,9 +58,9 @@ def _boundaries(count: int) -> list[Param]:
 def _bucket(ctx: Context, term: Term, *boundaries: Term) -> Term:
     term = ctx.share(ctx.settled(term))
     exact = ctx.snapped(term)
-    above = [(exact >= boundary.value).cast(pl.Float64) for boundary in boundaries]
-    value = pl.sum_horizontal(above, ignore_nulls=False)
-    return ctx.term(Type.NUMBER, value, term, exact=True)
+    bounds = sorted(float(boundary.constant) for boundary in boundaries)
+    place = pl.lit(pl.Series(bounds, dtype=pl.Float64)).search_sorted(exact, side="right").cast(pl.Float64)
+    return ctx.term(Type.NUMBER, pl.when(exact.is_not_null()).then(place), term, exact=True)
 
 
 @function("CLIP", _GROUP, [number("number"), number("least"), number("most")], Type.NUMBER,

@@ -1,14 +1,15 @@
 """The reference pages of the mapping document and of formulas, made from what declares them."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from fieldline_mappings.document import MappingDocument
 from fieldline_mappings.formula import FUNCTIONS, Function, Type
 from fieldline_mappings.formula.functions import AGGREGATES, CONSTANTS
 from fieldline_mappings.formula.functions.formatting import MAX_TEXT
-from fieldline_mappings.formula.library import ANY, Param
+from fieldline_mappings.formula.functions.rows import EXAMPLE
+from fieldline_mappings.formula.library import ANY
 from fieldline_mappings.formula.syntax import MAX_DEPTH, MAX_LENGTH
 
 _MADE = "Made from the code by `fieldline_mappings.reference`; a test compares the two."
@@ -16,10 +17,11 @@ _HEADINGS = {
     "MappingDocument": "The document", "Feature": "features", "Check": "features: check", "OutputField": "fields",
     "GoldenRecord": "tests",
 }  # fmt: skip
-_GROUPS = {
+GROUPS = {
     "logic": "Conditions, choices and blanks", "mathematics": "Numbers", "text": "Texts", "date and time": "Dates and times",
     "features": "What models need",
 }  # fmt: skip
+"""The groups of functions, in the order in which they are shown, with their headings."""
 PRECEDENCE = (("||",), ("&&",), ("=", "==", "<>", "!="), ("<", ">", "<=", ">="), ("+", "-", "&"), ("^",), ("*", "/"))
 """Operators between two values, from those that bind loosest to those that bind tightest."""
 _BEFORE_FUNCTIONS = f"""\
@@ -85,14 +87,23 @@ def formulas() -> str:
     """The page of formulas in Markdown: the syntax, and every function with what it takes and gives, and an example."""
     lines = ["# Formulas", "", _MADE, "", *_BEFORE_FUNCTIONS.splitlines(), ""]
     lines += _table("Operator | What it does | Example | Gives", _operators())
-    for group, heading in _GROUPS.items():
+    for group, heading in GROUPS.items():
         functions = [function for function in FUNCTIONS.values() if function.group == group]
         lines += ["", f"## {heading}", ""]
         lines += _table("Function | Takes | Gives | Example | Its answer", map(_function, functions))
     lines += ["", "## Aggregates", "", *_BEFORE_AGGREGATES.splitlines(), ""]
-    lines += _table("Function | Gives", ((_code(each.usage), each.about) for each in AGGREGATES.values()))
+    aggregates = ((_code(each.usage), each.about, _code(each.example), each.gives) for each in AGGREGATES.values())
+    lines += _table("Function | Gives | Example | Its answer", aggregates)
+    for name, rows in EXAMPLE.items():
+        lines += ["", f"The examples are answered for a record with these `{name}`:", ""]
+        lines += _table(" | ".join(rows[0]), (tuple(map(str, row.values())) for row in rows))
     lines += ["", "## Limits", "", *_BEFORE_LIMITS.splitlines()]
     return "\n".join(lines) + "\n"
+
+
+def type_words(types: Collection[Type]) -> str:
+    """The types of a value in words; a blank may stand for any of them."""
+    return "any value" if {*types, Type.NULL} == ANY else " or ".join(type for type in Type if type in types)
 
 
 def _operators() -> Iterator[tuple[str, ...]]:
@@ -108,12 +119,8 @@ def _operators() -> Iterator[tuple[str, ...]]:
 
 
 def _function(function: Function) -> tuple[str, ...]:
-    takes = ", ".join(dict.fromkeys(map(_types, function.params)))
+    takes = ", ".join(dict.fromkeys(type_words(param.types) for param in function.params))
     return _code(function.usage), takes, function.about, _code(function.example), function.gives
-
-
-def _types(param: Param) -> str:
-    return "any value" if param.types == ANY else " or ".join(type for type in Type if type in param.types)
 
 
 def _table(heading: str, rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

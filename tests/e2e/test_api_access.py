@@ -120,6 +120,7 @@ CHANGING = {
 }
 LOOKING = {
     "POST /v1/mappings/test": "runs what it is sent on what it is sent",
+    "POST /v1/mappings/completions": "names what it is sent, and the language",
     "POST /v1/mappings/{name}/difference": "compares what it is sent with what is published",
 }
 """Routes that take a body and change nothing, nor show anything of a record that is kept."""

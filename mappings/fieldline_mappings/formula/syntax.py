@@ -22,9 +22,10 @@ MAX_SIZE = 1200
 """Parts of one formula: a value counts one, a function or an operator two."""
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "\\": "\\"}
-_WORDS: dict[str, tuple[bool | None, Type]] = {
+WORDS: dict[str, tuple[bool | None, Type]] = {
     "true": (True, Type.BOOLEAN), "false": (False, Type.BOOLEAN), "null": (None, Type.NULL),
 }  # fmt: skip
+"""Values that are written as words, in any case."""
 _ALONE = re.compile("[\ud800-\udfff]")
 """Halves of characters (surrogates), which no column holds."""
 _SAME = {"==": "=", "!=": "<>", "&&": "AND", "||": "OR"}
@@ -66,7 +67,7 @@ class _Builder(Transformer[Token, Any]):
         return Literal(re.sub(r"\\(.)", lambda found: _unescaped(found, start), token[1:-1], flags=re.S), Type.TEXT, start, end)
 
     def name(self, token: Token) -> Node:
-        word = _WORDS.get(token.lower())
+        word = WORDS.get(token.lower())
         return Name(str(token), *_span(token)) if word is None else Literal(*word, *_span(token))
 
     def quoted(self, token: Token) -> Name:
@@ -78,8 +79,8 @@ class _Builder(Transformer[Token, Any]):
     def call(self, token: Token, opened: Token, *rest: Any) -> Node:
         *args, closed = rest
         start, end = _span(token)[0], _span(closed)[1]
-        if not args and token.lower() in _WORDS:
-            return Literal(*_WORDS[token.lower()], start, end)
+        if not args and token.lower() in WORDS:
+            return Literal(*WORDS[token.lower()], start, end)
         return _call(token.upper(), tuple(args), start, end)
 
     def prefix(self, token: Token, operand: Node) -> Node:

@@ -14,6 +14,7 @@ from fieldline_server import __version__
 from fieldline_server.api import (
     api_keys,
     audit,
+    completions,
     configuration,
     dead_letters,
     flows,
@@ -35,8 +36,8 @@ from fieldline_server.metrics import Metrics
 from fieldline_server.scoring import Scorer
 
 _ROUTERS = (
-    hooks.router, flows.router, specification.router, mappings.router, versions.router, runs.router, dead_letters.router,
-    models.router, configuration.router, audit.router, api_keys.router, operations.health, operations.metrics,
+    hooks.router, flows.router, specification.router, mappings.router, completions.router, versions.router, runs.router,
+    dead_letters.router, models.router, configuration.router, audit.router, api_keys.router, operations.health, operations.metrics,
 )  # fmt: skip
 _FLUSH_EVERY_S = 60.0
 

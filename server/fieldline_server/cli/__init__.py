@@ -5,6 +5,7 @@ import fieldline_server.cli.dead_letters
 import fieldline_server.cli.decisions
 import fieldline_server.cli.documents
 import fieldline_server.cli.flows
+import fieldline_server.cli.functions
 import fieldline_server.cli.keys
 import fieldline_server.cli.mappings
 import fieldline_server.cli.models

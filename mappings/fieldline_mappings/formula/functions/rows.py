@@ -58,17 +58,30 @@ class Aggregate:
     """The result's type; None: the value's."""
     usage: str
     about: str
+    example: str
+    """A formula over the record of EXAMPLE."""
+    gives: str
+    """What the example gives, as text."""
     reduce: Reduce
 
 
 AGGREGATES: dict[str, Aggregate] = {}
+EXAMPLE = {
+    "Orders": (
+        {"amount": 30, "placed": "2024-01-10", "state": "paid"}, {"amount": 50, "placed": "2024-02-20", "state": "open"},
+        {"amount": 40, "placed": "2024-03-05", "state": "paid"},
+    )
+}  # fmt: skip
+"""The record that all examples are answered for."""
 
 
 def _aggregate(
-    name: str, takes: frozenset[Type], returns: Type | None, usage: str, about: str, *, ordered: bool = False
-) -> Callable[[Reduce], Reduce]:
+    name: str, takes: frozenset[Type], returns: Type | None, usage: str, about: str, example: str, gives: str, *,
+    ordered: bool = False,
+) -> Callable[[Reduce], Reduce]:  # fmt: skip
     def declare(reduce: Reduce) -> Reduce:
-        AGGREGATES[name] = Aggregate(name, 2 if ordered else 1, takes, _ORDERED, returns, usage, about, reduce)
+        values = 2 if ordered else 1
+        AGGREGATES[name] = Aggregate(name, values, takes, _ORDERED, returns, usage, about, example, gives, reduce)
         return reduce
 
     return declare
@@ -89,20 +102,23 @@ def _spread(filled: NDArray[np.bool_], values: NDArray[np.generic], default: flo
 
 
 @_aggregate("COUNT", _SINGLE | {Type.ROWS}, Type.NUMBER, "COUNT(list, [condition])",
-            "How many child rows meet the condition; COUNT(list.field) counts those where the field is not blank.")  # fmt: skip
+            "How many child rows meet the condition; COUNT(list.field) counts those where the field is not blank.",
+            'COUNT(Orders, state = "paid")', "2")  # fmt: skip
 def _count(values: pl.Series, order: pl.Series | None, groups: Groups) -> pl.Series:
     return pl.Series(groups.take(values.is_not_null().to_numpy()).sizes).cast(pl.Float64)
 
 
 @_aggregate("SUM", frozenset({Type.NUMBER}), Type.NUMBER, "SUM(list.number, [condition])",
-            "The sum of a number over the child rows; 0 where there are none.")  # fmt: skip
+            "The sum of a number over the child rows; 0 where there are none.",
+            'SUM(Orders.amount, state = "paid")', "70")  # fmt: skip
 def _sum(values: pl.Series, order: pl.Series | None, groups: Groups) -> pl.Series:
     known, chosen = _known(values, groups)
     return _spread(*chosen.reduce(np.add, known), 0.0, pl.Float64())
 
 
 @_aggregate("AVG", frozenset({Type.NUMBER}), Type.NUMBER, "AVG(list.number, [condition])",
-            "The mean of a number over the child rows; blank where there are none.")  # fmt: skip
+            "The mean of a number over the child rows; blank where there are none.",
+            "AVG(Orders.amount)", "40")  # fmt: skip
 def _avg(values: pl.Series, order: pl.Series | None, groups: Groups) -> pl.Series:
     known, chosen = _known(values, groups)
     filled, sums = chosen.reduce(np.add, known)
@@ -110,7 +126,8 @@ def _avg(values: pl.Series, order: pl.Series | None, groups: Groups) -> pl.Serie
 
 
 @_aggregate("STDDEV", frozenset({Type.NUMBER}), Type.NUMBER, "STDDEV(list.number, [condition])",
-            "The sample standard deviation of a number over the child rows; blank for fewer than two.")  # fmt: skip
+            "The sample standard deviation of a number over the child rows; blank for fewer than two.",
+            "STDDEV(Orders.amount)", "10")  # fmt: skip
 def _stddev(values: pl.Series, order: pl.Series | None, groups: Groups) -> pl.Series:
     known, chosen = _known(values, groups)
     filled, sums = chosen.reduce(np.add, known)
@@ -125,14 +142,16 @@ def _stddev(values: pl.Series, order: pl.Series | None, groups: Groups) -> pl.Se
 
 
 @_aggregate("MIN", _ORDERED, None, "MIN(list.field, [condition])",
-            "The smallest or earliest value over the child rows; blank where there are none.")  # fmt: skip
+            "The smallest or earliest value over the child rows; blank where there are none.",
+            "MIN(Orders.amount)", "30")  # fmt: skip
 def _min(values: pl.Series, order: pl.Series | None, groups: Groups) -> pl.Series:
     known, chosen = _known(values, groups)
     return _spread(*chosen.reduce(np.minimum, known), None, values.dtype)
 
 
 @_aggregate("MAX", _ORDERED, None, "MAX(list.field, [condition])",
-            "The greatest or latest value over the child rows; blank where there are none.")  # fmt: skip
+            "The greatest or latest value over the child rows; blank where there are none.",
+            "MAX(Orders.placed)", "2024-03-05")  # fmt: skip
 def _max(values: pl.Series, order: pl.Series | None, groups: Groups) -> pl.Series:
     known, chosen = _known(values, groups)
     return _spread(*chosen.reduce(np.maximum, known), None, values.dtype)
@@ -140,14 +159,14 @@ def _max(values: pl.Series, order: pl.Series | None, groups: Groups) -> pl.Serie
 
 @_aggregate("FIRST", _SINGLE, None, "FIRST(list.field, list.date, [condition])",
             "The field of the child row that comes first by another field; a row where that one is blank is left out.",
-            ordered=True)  # fmt: skip
+            "FIRST(Orders.state, Orders.placed)", "paid", ordered=True)  # fmt: skip
 def _first(values: pl.Series, order: pl.Series | None, groups: Groups) -> pl.Series:
     return _pick(values, order, groups, last=False)
 
 
 @_aggregate("LATEST", _SINGLE, None, "LATEST(list.field, list.date, [condition])",
             "The field of the child row that comes last by another field; a row where that one is blank is left out.",
-            ordered=True)  # fmt: skip
+            "LATEST(Orders.amount, Orders.placed)", "40", ordered=True)  # fmt: skip
 def _latest(values: pl.Series, order: pl.Series | None, groups: Groups) -> pl.Series:
     return _pick(values, order, groups, last=True)
 

@@ -15,8 +15,10 @@ from typing import Any, Protocol
 
 import psycopg
 
+from fieldline_core.ledger import hash_leaf, open_checkpoint, root_of
 from fieldline_core.pipeline.invariants import check_invariants
 from fieldline_core.pipeline.manage import request_run
+from fieldline_core.pipeline.prove import SealedLog
 from fieldline_server.embedded import Postgres
 from fieldline_simulators import webhook_receiver
 from tests.engines import Bench
@@ -211,7 +213,7 @@ class PoisonedSink(OdbcSink):
 
 # How often these are passed depends on the time that the rest takes; the relay's rounds are two at least.
 _TIMED = ("lease.", "relay.sweep.", "schedule.", "document.")
-_ROUNDS = ("relay.slots.", "relay.waiting.", "relay.announce.")
+_ROUNDS = ("relay.slots.", "relay.waiting.", "relay.announce.", "sequence.")
 
 
 def _surely_passed(site: str, times: int) -> int:
@@ -362,4 +364,23 @@ def problems(at: Field, seen: Sequence[Mapping[Any, str]] = ()) -> list[str]:
     for what, (sql, right) in counted.items():
         if (number := bench.all(sql)[0]["n"]) != right:
             found.append(f"{number} {what}, not {right}")
-    return found + at.sink.problems(effects)
+    return found + _unsealed(bench) + at.sink.problems(effects)
+
+
+def _unsealed(bench: Bench) -> list[str]:
+    """Whether all that was recorded is in the log, each once, and each record that was taken in is in one entry."""
+    counted: list[tuple[int, int]] = []
+    for row in bench.all("SELECT leaf::jsonb -> 'detail' -> 'intake' AS intake FROM log_entry WHERE event <> 'log.counted'"):
+        if row["intake"]:
+            counted.append((row["intake"]["from"], row["intake"]["from"] + row["intake"]["rows"]))
+    counted.sort()
+    found = [] if [begin for begin, _ in counted] == [0, *(end for _, end in counted[:-1])] else [f"the intake is {counted}"]
+    if counted and counted[-1][1] != (received := bench.all("SELECT received FROM intake")[0]["received"]):
+        found.append(f"{received} records were taken in, and the log ends with {counted[-1][1]}")
+    with bench.engine.store.transaction("tree") as tx:
+        log = SealedLog(tx)
+        leaves = [hash_leaf(row["leaf"].encode()) for row in bench.all("SELECT leaf FROM log_entry ORDER BY position")]
+        if open_checkpoint(log.note, log.key).checkpoint.root != root_of(leaves):
+            found.append("the entries do not give the root of the checkpoint")
+    waiting = bench.all("SELECT count(*) AS n FROM audit_outbox")[0]["n"]
+    return found + ([f"{waiting} events are not in the log"] if waiting else [])

@@ -26,6 +26,7 @@ from fieldline_core.pipeline.accept import accept
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.manage import current_release
 from fieldline_core.pipeline.relay import Relay
+from fieldline_core.pipeline.sequence import Sequencer, seal_all
 from fieldline_core.ports import Event
 from fieldline_core.settings import Settings
 from fieldline_mappings.plan import CompiledPlan
@@ -88,7 +89,7 @@ def drive() -> int:
         hints.append((verb, id))
         return True
 
-    relay = Relay(engine, ring)
+    relay, sequencer = Relay(engine, ring), Sequencer(engine)
     with engine.store.transaction("worker.seen") as tx:
         tx.run("relay.seen", id="driver", queues=["cpu", "write"], slots=4)
     _send_events(engine)
@@ -97,11 +98,12 @@ def drive() -> int:
         while store.execute(_OPEN).fetchone() == (True,):
             if time.monotonic() > deadline:
                 return _UNFINISHED
-            if not relay.round():
+            if not relay.round() + sequencer.round():
                 time.sleep(0.02)
             while hints:
                 verb, id = hints.pop(0)
                 VERBS[verb](engine, id)
+    seal_all(engine)
     engine.store.close()
     return 0
 

@@ -87,9 +87,10 @@ def kept(rows: int, held: Collection[int]) -> pl.Series:
 
 
 def frame_bytes(frame: pl.DataFrame) -> bytes:
-    """A frame as an Arrow IPC stream, compressed by LZ4 or Zstandard."""
+    """A frame as an Arrow IPC stream, compressed by Zstandard, with the values of its own rows and no others."""
     out = io.BytesIO()
-    frame.write_ipc_stream(out, compression="zstd")
+    # Of texts Polars would write the buffers whole that a slice or a filter looks into, with the values of the rows left out.
+    frame.write_ipc_stream(out, compression="zstd", compat_level=pl.CompatLevel.oldest())
     return out.getvalue()
 
 

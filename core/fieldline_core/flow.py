@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -96,6 +96,18 @@ class Trigger(Document):
         return self
 
 
+RetentionClass: TypeAlias = Literal["standard", "high_risk", "health"]
+FLOOR_DAYS: Mapping[RetentionClass, int] = {"standard": 0, "high_risk": 183, "health": 2192}
+"""How many days decisions of a class are kept, whoever asks for their erasure: none, six months (AI Act), six years (HIPAA)."""
+
+
+class Retention(Document):
+    """How long decisions are kept at least."""
+
+    class_: RetentionClass = Field("standard", alias="class")
+    """`standard` (no floor), `high_risk` (183 days) or `health` (6 years): before that, erasing takes a legal basis."""
+
+
 class Guards(Document):
     """Bounds on what a flow may change."""
 
@@ -124,6 +136,8 @@ class Flow(Document):
     """How often reading and scoring are tried again."""
     guards: Guards = Guards()
     """Bounds on what the flow may change."""
+    retention: Retention = Retention()
+    """How long its decisions are kept at least."""
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -183,7 +197,7 @@ def digest_of(body: Mapping[str, Any]) -> str:
 def release_body(flow: Flow, mapping_digest: str, models: tuple[ModelPin, ...]) -> dict[str, Any]:
     """The JSON whose digest names the release."""
     pins = [{"name": m.name, "version": m.version, "digest": m.digest, "device": m.device} for m in models]
-    return {"schema": 1, "flow": flow.model_dump(mode="json"), "mapping": mapping_digest, "models": pins}
+    return {"schema": 1, "flow": flow.model_dump(mode="json", by_alias=True), "mapping": mapping_digest, "models": pins}
 
 
 def release_from(id: int, flow_id: int, digest: str, body: Mapping[str, Any]) -> Release:

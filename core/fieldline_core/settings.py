@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     stall_s: float = Field(60.0, gt=0, description="A worker that claims nothing for so long while work waits exits.")
     retain_days: int = Field(30, ge=1, description="Days that finished runs and chunks are kept; evidence stays.")
     retain_inbox_days: int = Field(7, ge=7, description="Days that event ids are kept to recognise repeats.")
+    key_backup_days: int = Field(
+        7, ge=1, le=365, description="Days that your backups of the table batch_key are kept; a certificate of erasure names them."
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -1,7 +1,10 @@
 """What would have been answered: the records decided last, under two mappings; nothing is written."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+
+import polars as pl
 
 from fieldline_core.batch import Batch
 from fieldline_core.errors import Misconfigured
@@ -70,15 +73,15 @@ def _decided(engine: Engine, release: Release, last: int) -> Iterator[Envelope]:
         if not rows:
             return
         for row in rows:
-            envelope = unseal(engine.keyring, "decisions", row["body"])
+            envelope = unseal(engine.keyring, row)
             # What came and was no record was held for that; no mapping changes it.
-            unread = {int(place) for place, (stage, _) in envelope.header["held"].items() if stage == "accept"}
-            keys = enumerate(envelope.frame["key"])
-            fresh = [place for place, key in keys if key not in seen and place not in unread][: last - len(seen)]
-            if fresh:
-                frame = envelope.frame[fresh]
+            frame = envelope.frame
+            if "held.stage" in frame.columns:
+                frame = frame.filter(pl.col("held.stage").ne_missing("accept"))
+            frame = frame.filter(~pl.col("key").is_in(seen)).head(last - len(seen))
+            if frame.height:
                 seen.update(frame["key"])
-                yield Envelope(envelope.header, frame)
+                yield replace(envelope, frame=frame)
         before = rows[-1]["chunk_id"]
 
 

@@ -17,6 +17,7 @@ from fieldline_server.wiring import key_provider
 
 State: TypeAlias = Literal["ok", "note", "problem"]
 _OLDEST_DATABASE = 160_000
+_LOG_LATE_S = 60
 _QUEUES = ("cpu", "write")
 
 
@@ -51,7 +52,7 @@ def examine(settings: Settings) -> list[Check]:
     with closing(Store(settings.database_url.get_secret_value(), connections=1)) as store:
         needed = any(row["body"]["connector"] == "odbc" for row in _all(store, "flows.documents", kind="connection"))
         found += [*_odbc(needed=needed), *_wrapping_key(settings), *_broker(settings)]
-        for look in (_workers, _invariants, _paused, _targets, _dead_letters):
+        for look in (_log, _workers, _invariants, _paused, _targets, _dead_letters):
             found += look(store)
     return found
 
@@ -105,6 +106,16 @@ def _database(settings: Settings) -> Iterator[Check]:
         yield Check("migrations", "problem", f"{', '.join(behind)} was not applied: run 'fieldline migrate'")
     else:
         yield Check("migrations", "ok", "all applied")
+
+
+def _log(store: Store) -> Iterator[Check]:
+    waiting = _all(store, "log.waiting")[0]
+    newest = _all(store, "log.newest")
+    if waiting["oldest_s"] > _LOG_LATE_S:
+        words = f"{waiting['n']:,} events have not been sealed for up to {waiting['oldest_s']:,.0f} s: is the relay running?"
+        yield Check("log", "problem", words)
+    else:
+        yield Check("log", "ok", f"{newest[0]['size'] if newest else 0:,} entries sealed, {waiting['n']:,} waiting")
 
 
 def _wrapping_key(settings: Settings) -> Iterator[Check]:

@@ -37,6 +37,8 @@ class Scope(StrEnum):
     """Make and revoke keys, with no scope that the maker lacks."""
     AUDIT = "audit"
     """See audit events, and decisions, previews and backtests with the values of their records."""
+    ERASE = "erase"
+    """Erase all that is kept of a record."""
     METRICS = "metrics"
     """Read the metrics."""
 

@@ -48,6 +48,8 @@ _FAMILIES: Sequence[tuple[str, str, str, tuple[str, ...], str]] = (
     ("dead_letters", "fieldline_dead_letters_open", "Rows set aside that wait for a person.", ("flow",), "n"),
     ("events", "fieldline_events_waiting", "Accepted events that wait to be gathered.", (), "n"),
     ("oldest", "fieldline_oldest_due_seconds", "How long the oldest claimable work has been due.", ("kind",), "seconds"),
+    ("log", "fieldline_log_waiting", "Events that are recorded and not sealed in the log yet.", (), "n"),
+    ("log", "fieldline_log_lag_seconds", "How long the oldest of them has waited.", (), "oldest_s"),
     ("workers", "fieldline_workers", "Workers seen in the last half minute.", ("queue",), "workers"),
     ("workers", "fieldline_worker_slots", "Slots of these workers.", ("queue",), "slots"),
     ("paused", "fieldline_flow_paused", "1 where the flow is paused.", ("flow",), "n"),

@@ -16,33 +16,21 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.api import Served, Template, client_of, make_template, problem, served, signed
+from tests.api import Served, Template, client_of, problem, served, signed
 from tests.conftest import Eventually
 
 from fieldline_core.settings import Settings
 from fieldline_core.store import Store
 from fieldline_server.api.serving import PORT_FILE
-from fieldline_server.embedded import Postgres
 
 FORGED = 10_000
 SERVE = "from fieldline_core.settings import Settings; from fieldline_server.api import serve; serve(Settings())"
-
-
-@pytest.fixture(scope="module")
-def template(postgres: Postgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> Template:
-    return make_template(postgres, migrated_template, tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture
 def api(template: Template, tmp_path: Path) -> Iterator[Served]:
     with served(template, tmp_path, max_waiting_events=3) as here:
         yield here
-
-
-@pytest.fixture
-def client(api: Served) -> Iterator[httpx.Client]:
-    with client_of(api) as client:
-        yield client
 
 
 def stored(store: Store) -> list[Any]:

@@ -7,11 +7,10 @@ import httpx
 import polars as pl
 import pytest
 import yaml
-from tests.api import Served, Template, client_of, make_template, problem, served
+from tests.api import Served, Template, problem, served
 
 from fieldline_connectors import memory
 from fieldline_core.batch import Batch
-from fieldline_server.embedded import Postgres
 
 YAML = {"content-type": "application/yaml"}
 MAPPING = {
@@ -23,11 +22,6 @@ MAPPING = {
 }
 
 
-@pytest.fixture(scope="module")
-def template(postgres: Postgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> Template:
-    return make_template(postgres, migrated_template, tmp_path_factory.mktemp("template"))
-
-
 @pytest.fixture
 def api(template: Template, tmp_path: Path) -> Iterator[Served]:
     memory.store(template.folder.name).tables.clear()
@@ -35,12 +29,6 @@ def api(template: Template, tmp_path: Path) -> Iterator[Served]:
     memory.store(template.folder.name).put("records", Batch.of(["ada", "bob", "cyd"], frame))
     with served(template, tmp_path) as here:
         yield here
-
-
-@pytest.fixture
-def client(api: Served) -> Iterator[httpx.Client]:
-    with client_of(api) as client:
-        yield client
 
 
 def draft(**changes: object) -> bytes:

@@ -1,13 +1,11 @@
 """Records scored while the caller waits: joined with what waits already, each key decided once a batch."""
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from tests.api import Served, Template, client_of, make_template, problem, served
+from tests.api import Served, Template, problem
 
 from fieldline_core.errors import Misconfigured, Unavailable
 from fieldline_core.flow import Flow
@@ -15,28 +13,10 @@ from fieldline_core.pipeline.manage import current_release
 from fieldline_inference import ModelVersion
 from fieldline_server import scoring
 from fieldline_server.apply import release_flow
-from fieldline_server.embedded import Postgres
 from fieldline_server.metrics import Metrics
 from fieldline_server.scoring import Scorer
 
 SOUND = {"a": 3, "b": 1}
-
-
-@pytest.fixture(scope="module")
-def template(postgres: Postgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> Template:
-    return make_template(postgres, migrated_template, tmp_path_factory.mktemp("template"))
-
-
-@pytest.fixture
-def api(template: Template, tmp_path: Path) -> Iterator[Served]:
-    with served(template, tmp_path) as here:
-        yield here
-
-
-@pytest.fixture
-def client(api: Served) -> Iterator[httpx.Client]:
-    with client_of(api) as client:
-        yield client
 
 
 @pytest.fixture

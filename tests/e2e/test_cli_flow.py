@@ -3,6 +3,8 @@
 import csv
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -207,6 +209,30 @@ def test_every_act_is_in_the_audit_trail(command: Command, run: Any) -> None:
     seen = {each["event"] for each in command.json("audit", "--limit", "500")}
     assert seen >= {"config.published", "run.requested", "decision.viewed", "model.imported", "secret.stored", "key.made"}
     assert command("audit", "--event", "run.reqested").returncode == 2
+
+
+def test_the_evidence_on_a_record_is_exported_and_verified_by_a_program_that_knows_nothing_of_us(
+    command: Command, run: Any, tmp_path: Path
+) -> None:
+    kept, out = tmp_path / "checkpoint", tmp_path / "evidence.zip"
+    size = command.json("audit", "checkpoint", "--out", str(kept))["size"]
+    key = command.json("audit", "key")["vkey"]
+
+    done = command.json("audit", "export", "--key", "1", "--key", "17", "--since", str(kept), "--out", str(out))
+
+    assert (done["entries"], done["rows"], done["log_size"]) == (2, 2, size + 1)
+    assert out.stat().st_mode & 0o777 == 0o600
+    verifier = [sys.executable, "-I", str(EXAMPLES.parent / "verifier/fieldline_verify.py"), str(out)]
+    told = subprocess.run([*verifier, "--key", key, "--seen", str(kept)], capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "all that was checked holds" in told.stdout
+    assert command("audit", "export", "--key", "no such record", "--out", str(out)).returncode == 2
+    assert command("audit", "export", "--from", "5", "--to", "5", "--out", str(out)).returncode == 2
+
+
+def test_a_range_of_the_log_is_exported_without_the_rows(command: Command, run: Any, tmp_path: Path) -> None:
+    done = command.json("audit", "export", "--from", "0", "--to", "4", "--entries-only", "--out", str(tmp_path / "range.zip"))
+    assert (done["entries"], done["batches"], done["rows"]) == (4, 0, 0)
 
 
 def test_the_doctor_finds_the_installation_well(command: Command, run: Any) -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from tests.api import Served, Template, client_of, make_template, problem, served
+from tests.api import Served, Template, client_of, problem, served
 from tests.command import Command
 
 from fieldline_mappings.completion import functions, operators, words
-from fieldline_server.embedded import Postgres
 
 DRAFT = {
     "mapping": "triage",
@@ -25,11 +24,6 @@ DRAFT = {
 def command(tmp_path: Path) -> Command:
     """The command where nothing runs."""
     return Command(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def template(postgres: Postgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> Template:
-    return make_template(postgres, migrated_template, tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture(scope="module")

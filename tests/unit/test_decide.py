@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from fieldline_core.batch import Batch, Sifted
 from fieldline_core.errors import Rejected
-from fieldline_core.evidence import Envelope
 from fieldline_core.pipeline.decide import decide_batch, run_bisected
 
 CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
@@ -73,12 +72,3 @@ def test_a_batch_that_fails_is_halved_down_to_its_bad_rows(numbers: list[int]) -
     done = run_bisected(Choking(), {"n": np.array(numbers)}, len(numbers), 1.0)
 
     assert sorted(done.held) == [row for row, n in enumerate(numbers) if n == 7]
-
-
-def test_an_envelope_is_read_back_as_it_was_written() -> None:
-    envelope = Envelope({"flow": "x", "held": {}}, pl.DataFrame({"key": ["a"], "source.n": [1]}))
-
-    again = Envelope.from_bytes(envelope.to_bytes())
-
-    assert again.header == {"schema": 1, "flow": "x", "held": {}}
-    assert again.frame.equals(envelope.frame)

@@ -31,13 +31,15 @@ def accept(engine: Engine, release: Release, sender: str, event: Event) -> Accep
 
     Raises Rejected where it names no record, Conflict where its id stands for another body.
     """
-    if not event_key(release, json.loads(event.body)):
+    key = event_key(release, json.loads(event.body))
+    if not key:
         place = release.flow.trigger.key
         raise Rejected(f"the message has no text or number at {place}, where the flow {release.flow.flow} expects the record's key")
     digest = engine.keyring.hash_body(event.body)
     sealed = engine.keyring.seal(event.body, "inbox")
     with engine.store.transaction("accept") as tx:
-        row = tx.one("inbox.add", flow=release.flow_id, sender=sender, event_id=event.id, body=sealed, body_hash=digest)
+        row = tx.one("inbox.add", flow=release.flow_id, sender=sender, event_id=event.id, body=sealed, body_hash=digest,
+                     key_hash=engine.keyring.hash_key(key))  # fmt: skip
         if row is not None:
             tx.one("relay.notify")
             return Accepted(row["id"], repeated=False)

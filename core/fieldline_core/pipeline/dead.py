@@ -5,9 +5,10 @@ from typing import Any
 
 from fieldline_core.batch import Batch
 from fieldline_core.errors import Fenced
+from fieldline_core.events import record
 from fieldline_core.flow import Release
 from fieldline_core.logs import log
-from fieldline_core.pipeline.chunks import add_chunk
+from fieldline_core.pipeline.chunks import add_chunk, intake
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.enrich import load
 from fieldline_core.store import TENANT, Row
@@ -38,6 +39,7 @@ def bury_chunk(engine: Engine, claim: Row, release: Release, reason: str, *, spl
         if not tx.run("chunks.bury", id=claim["id"], fence=claim["fence"], reason=reason):
             raise Fenced
         tx.many("dead_letters.add", [dead_row(engine, claim, release, batch, row, "score", reason) for row in range(len(batch))])
+        record(tx, "chunk.buried", "engine", {"flow": release.flow.flow, "chunk": claim["id"], **intake(claim)})
         if tx.one("runs.lock_exhausted", id=claim["run_id"]):
             tx.one("runs.finish", id=claim["run_id"])
         tx.one("relay.notify")
@@ -45,7 +47,7 @@ def bury_chunk(engine: Engine, claim: Row, release: Release, reason: str, *, spl
 
 
 def _split(engine: Engine, claim: Row, release: Release) -> None:
-    half = claim["rows"] // 2
+    half, begins = claim["rows"] // 2, claim["intake_from"]
     # One more crash of a half is enough to split it again.
     more = {name: claim[name] for name in ("seq", "replay_of", "only_write", "received_at")}
     more["crashes"] = engine.settings.max_crashes - 1
@@ -57,7 +59,8 @@ def _split(engine: Engine, claim: Row, release: Release) -> None:
             if claim["body"] is not None:
                 part = Batch.from_bytes(engine.keyring.open(claim["body"], "chunk")).slice(start, rows)
                 body = engine.keyring.seal(part.to_bytes(), "chunk")
-            child = add_chunk(tx, claim["run_id"], release, rows, body, **more)
+            intake_from = None if begins is None else begins + start
+            child = add_chunk(tx, claim["run_id"], release, rows, body, intake_from=intake_from, **more)
             if body is None:
                 ids = [event["id"] for event in tx.all("chunks.events", id=claim["id"])]
                 # The first half has already left this chunk when the second one is cut.

@@ -6,8 +6,6 @@ from typing import Any
 from fieldline_core.evidence import Envelope, unseal
 from fieldline_core.pipeline.engine import Engine
 
-_PARTS = ("source", "feature", "output", "field")
-
 
 def find_decisions(engine: Engine, key: str, limit: int = 20) -> list[dict[str, Any]]:
     """The decisions on a record key, newest first, each with its source values, features, outputs, fields and receipts."""
@@ -17,13 +15,11 @@ def find_decisions(engine: Engine, key: str, limit: int = 20) -> list[dict[str, 
     found = []
     for place in places:
         decisions = next(row for row in stored[place["chunk_id"]] if row["kind"] == "decisions")
-        envelope = unseal(engine.keyring, "decisions", decisions["body"])
+        envelope = unseal(engine.keyring, decisions)
         shown = show_row(envelope, place["row_no"])
         if shown["key"] != key:
             continue
-        receipts = [
-            unseal(engine.keyring, "receipts", row["body"]) for row in stored[place["chunk_id"]] if row["kind"] == "receipts"
-        ]
+        receipts = [unseal(engine.keyring, row) for row in stored[place["chunk_id"]] if row["kind"] == "receipts"]
         found.append(
             shown | {"recorded_at": decisions["created_at"].isoformat(), "writes": [w for r in receipts if (w := _write(r, key))]}
         )
@@ -31,26 +27,21 @@ def find_decisions(engine: Engine, key: str, limit: int = 20) -> list[dict[str, 
 
 
 def show_row(envelope: Envelope, row: int) -> dict[str, Any]:
-    """One row of a batch's evidence as JSON values."""
-    values: dict[str, Any] = json.loads(envelope.frame.slice(row, 1).write_json())[0]
-    header = envelope.header
-    held = header["held"].get(str(row))
-    parts = {part: {k.removeprefix(f"{part}."): v for k, v in values.items() if k.startswith(f"{part}.")} for part in _PARTS}
+    """One row of a batch's evidence as JSON values: those of its line, which its commitment in the log stands for."""
+    header, line = envelope.header, json.loads(envelope.line(row + 1))
+    held = line.get("held")
     return {
-        "key": values["key"], "flow": header["flow"], "release": header["release"], "mapping": header["mapping"],
+        "key": line["key"], "flow": header["flow"], "release": header["release"], "mapping": header["mapping"],
         "models": header["models"], "clock": header["clock"], "runtime": header["runtime"],
-        "held": {"stage": held[0], "reason": held[1]} if held else None,
-        "source": parts["source"], "features": parts["feature"], "outputs": parts["output"],
-        "fields": parts["field"],
+        "held": held if held and held["stage"] else None,
+        **{part: line.get(part, {}) for part in ("source", "features", "outputs", "fields")},
     }  # fmt: skip
 
 
 def _write(envelope: Envelope, key: str) -> dict[str, Any] | None:
-    keys = envelope.frame["key"]
-    row = keys.index_of(key)
+    row = envelope.frame["key"].index_of(key)
     if row is None:
         return None
-    receipts = envelope.header["receipts"]
-    outcome, reason = receipts["others"].get(str(row), [receipts["usual"], ""])
-    facts = {name: envelope.header[name] for name in ("write", "target", "effect", "attempt")}
-    return facts | {"outcome": outcome, "reason": reason, "detail": receipts["detail"]}
+    line = json.loads(envelope.line(row + 1))
+    facts = {name: envelope.header[name] for name in ("write", "target", "effect", "attempt", "detail")}
+    return facts | {"outcome": line["outcome"], "reason": line["reason"] or "", "before": line.get("before", {})}

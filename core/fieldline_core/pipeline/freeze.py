@@ -14,7 +14,8 @@ from fieldline_core.pipeline.decide import Decisions
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.store import Row
 
-_KEY = "__key"
+KEY = "__key"
+"""The column of a slice with the keys of its rows."""
 _BEFORE = "__before."
 
 
@@ -29,13 +30,12 @@ class Frozen:
     body: bytes
 
 
-def decisions_envelope(engine: Engine, release: Release, chunk_id: int, made: Decisions) -> bytes:
+def decisions_envelope(engine: Engine, release: Release, chunk_id: int, made: Decisions) -> Envelope:
     """The evidence of a batch: source values, features, outputs and fields of each row, and what they are pinned to."""
     header: dict[str, Any] = {
         "chunk": chunk_id, "flow": release.flow.flow, "release": release.digest, "mapping": release.mapping_digest,
         "models": [{"name": m.name, "version": m.version, "digest": m.digest} for m in release.models],
         "clock": made.clock.isoformat(), "runtime": engine.parts.runtime(release),
-        "held": {str(row): [stage, reason] for row, (stage, reason) in made.held.items()},
     }  # fmt: skip
     columns = [made.batch.keys.alias("key")]
     for prefix, frame in (
@@ -45,7 +45,11 @@ def decisions_envelope(engine: Engine, release: Release, chunk_id: int, made: De
         ("field", made.fields),
     ):
         columns += [frame[name].alias(f"{prefix}.{name}") for name in frame.columns]
-    return Envelope(header, pl.DataFrame(columns)).to_bytes()
+    if made.held:
+        for place, part in enumerate(("stage", "reason")):
+            values = {row: why[place] for row, why in made.held.items()}
+            columns.append(pl.Series(f"held.{part}", [values.get(row) for row in range(len(made.batch))], dtype=pl.String))
+    return Envelope.of(header, pl.DataFrame(columns))
 
 
 def freeze_slices(engine: Engine, release: Release, claim: Row, made: Decisions, writable: pl.Series) -> Iterator[Frozen]:
@@ -72,7 +76,7 @@ def _slice_frame(engine: Engine, release: Release, write: WriteStep, batch: Batc
     target, query = engine.parts.target(release, write), engine.parts.query(release)
     if missing := sorted(set(target.fields.values()) - set(fields.columns)):
         raise Misconfigured(f"the write {write.name!r} wants the field {missing[0]!r}, which the mapping does not give")
-    columns = [batch.keys.alias(_KEY), *(fields[source].alias(name) for name, source in target.fields.items())]
+    columns = [batch.keys.alias(KEY), *(fields[source].alias(name) for name, source in target.fields.items())]
     compared = target.overwrites(query) if query else ()
     columns += [batch.frame[name].alias(_BEFORE + name) for name in compared if name in batch.frame.columns]
     return pl.DataFrame(columns)
@@ -83,4 +87,4 @@ def thaw(body: bytes) -> tuple[Batch, pl.DataFrame | None]:
     frame = frame_from_bytes(body)
     before = [name for name in frame.columns if name.startswith(_BEFORE)]
     old = frame.select(pl.col(name).alias(name.removeprefix(_BEFORE)) for name in before) if before else None
-    return Batch(frame[_KEY].alias("key"), frame.drop(_KEY, *before)), old
+    return Batch(frame[KEY].alias("key"), frame.drop(KEY, *before)), old

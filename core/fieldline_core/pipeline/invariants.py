@@ -20,6 +20,8 @@ RULES = {
     "ended_chunks_have_no_open_effect": "No effect of an ended chunk is still to be written.",
     "decisions_have_evidence": "Every chunk with decisions has the evidence of just these.",
     "confirmed_effects_have_receipts": "Every ended effect has its receipts.",
+    "evidence_is_recorded": "All evidence has its key, and its event is in the log or waits for it.",
+    "the_log_is_whole": "The log has as many entries as its newest checkpoint says.",
     "nothing_waits_unseen": "No due work has waited for more than an hour while its flow runs and its target is reachable.",
     "ended_runs_have_no_open_chunk": "No run has ended with a chunk that still waits, but for cancelled and failed ones.",
     "events_are_in_one_chunk": "Every event that was gathered is in a chunk that counted it.",

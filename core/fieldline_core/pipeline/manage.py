@@ -5,6 +5,7 @@ from typing import Any
 from fieldline_core.errors import Misconfigured
 from fieldline_core.events import record
 from fieldline_core.flow import Release
+from fieldline_core.pipeline.chunks import intake
 from fieldline_core.pipeline.engine import Engine, Parts
 from fieldline_core.store import Row, Transaction
 
@@ -52,9 +53,11 @@ def request_run(engine: Engine, flow: str, by: str, *, row_limit: int | None = N
 def cancel_run(engine: Engine, run_id: int, by: str, reason: str) -> None:
     """Ends a batch run: chunks that were not scored are given up, what was decided is still written."""
     with engine.store.transaction("run.cancel") as tx:
-        if not tx.one("runs.cancel", id=run_id, reason=reason):
+        cancelled = tx.one("runs.cancel", id=run_id, reason=reason)
+        if not cancelled:
             raise Misconfigured(f"run {run_id} cannot be cancelled: there is no such batch run, or it has ended")
-        tx.run("runs.cancel_chunks", id=run_id)
+        for chunk in tx.all("runs.cancel_chunks", id=run_id):
+            record(tx, "chunk.buried", "engine", {"flow": cancelled["flow"], "chunk": chunk["id"], **intake(chunk)})
         record(tx, "run.cancelled", by, {"run": run_id, "reason": reason})
 
 

@@ -8,6 +8,7 @@ from fieldline_core.batch import kept
 from fieldline_core.errors import Fenced
 from fieldline_core.events import record
 from fieldline_core.flow import Release
+from fieldline_core.pipeline.chunks import intake
 from fieldline_core.pipeline.dead import dead_row
 from fieldline_core.pipeline.decide import Decisions
 from fieldline_core.pipeline.engine import Engine
@@ -23,7 +24,7 @@ class Prepared:
     hashes: bytes
     digests: Any
     slices: list[Frozen]
-    envelope: bytes
+    evidence: evidence.Sealed
     dead: list[dict[str, Any]]
 
     def counts(self, rows: int) -> dict[str, int]:
@@ -33,10 +34,11 @@ class Prepared:
 
 
 def prepare(engine: Engine, claim: Row, release: Release, made: Decisions, hashes: bytes, digests: Any) -> Prepared:
-    """Freezes the slices, and seals nothing yet; `hashes` and `digests` are those of the decided rows."""
+    """Freezes the slices and seals the evidence; `hashes` and `digests` are those of the decided rows."""
     slices = list(freeze_slices(engine, release, claim, made, kept(len(made.batch), made.held)))
     dead = [dead_row(engine, claim, release, made.batch, row, *why) for row, why in sorted(made.held.items())]
-    return Prepared(made, hashes, digests, slices, decisions_envelope(engine, release, claim["id"], made), dead)
+    sealed = evidence.seal(engine.keyring, "decisions", decisions_envelope(engine, release, claim["id"], made))
+    return Prepared(made, hashes, digests, slices, sealed, dead)
 
 
 def store(engine: Engine, tx: Transaction, claim: Row, release: Release, ready: Prepared) -> dict[str, int]:
@@ -44,11 +46,14 @@ def store(engine: Engine, tx: Transaction, claim: Row, release: Release, ready: 
     counts = ready.counts(claim["rows"])
     if not tx.run("chunks.scored", id=claim["id"], fence=claim["fence"], effects=len(ready.slices), **counts):
         raise Fenced
+    detail = {"flow": release.flow.flow, "release": release.digest, "chunk": claim["id"], **counts, **intake(claim)}
     if len(ready.made.batch):
-        sealed = evidence.seal(tx, engine.keyring, "decisions", claim["id"], ready.envelope, len(ready.made.batch))
+        detail |= {"batch": ready.evidence.batch}
         place = {"seq": claim["seq"], "chunk_id": claim["id"], "flow_id": release.flow_id, "release_id": release.id}
         append_decisions(tx, hashes=ready.hashes, source_digests=ready.digests, **place)
-        record(tx, "decisions.recorded", "engine", {"flow": release.flow.flow, "chunk": claim["id"], "evidence": sealed, **counts})
+    event = record(tx, "decisions.recorded", "engine", detail)
+    if len(ready.made.batch):
+        evidence.store(tx, ready.evidence, event, claim["id"])
     tx.many("effects.add", [_effect(claim, release, frozen) for frozen in ready.slices])
     tx.many("dead_letters.add", ready.dead)
     if not ready.slices and tx.one("runs.lock_exhausted", id=claim["run_id"]):

@@ -8,7 +8,7 @@ from typing import Any
 from fieldline_core.errors import Fenced, FieldlineError, Misconfigured, Rejected, StoreUnavailable
 from fieldline_core.flow import Release, digest_of
 from fieldline_core.logs import log, milliseconds_since
-from fieldline_core.pipeline.chunks import add_chunk
+from fieldline_core.pipeline.chunks import add_chunk, count_in
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.enrich import fields_to_read
 from fieldline_core.pipeline.lease import Renewal, give_back, give_back_after_bug, retry_or_none
@@ -101,7 +101,7 @@ def _store_page(engine: Engine, claim: Row, release: Release, page: Page, droppe
         if not tx.run("runs.advance", id=claim["id"], fence=claim["fence"], cursor=cursor, rows=rows + dropped, duplicates=dropped):
             raise Fenced
         if rows:
-            add_chunk(tx, claim["id"], release, rows, body)
+            add_chunk(tx, claim["id"], release, rows, body, intake_from=count_in(tx, release.flow_id, rows))
             tx.one("relay.notify")
 
 

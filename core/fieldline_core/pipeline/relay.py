@@ -11,7 +11,7 @@ import psycopg
 from fieldline_core.crash import point
 from fieldline_core.errors import Unavailable
 from fieldline_core.logs import log
-from fieldline_core.pipeline.chunks import add_chunk, standing_run
+from fieldline_core.pipeline.chunks import add_chunk, count_in, standing_run
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.retention import TOPICS, prune
 from fieldline_core.pipeline.schedule import fire_schedules
@@ -118,7 +118,7 @@ class Relay:
             if not ids:
                 return
             run_id = standing_run(tx, release, f"webhook:{release.flow.trigger.webhook}")
-            chunk = add_chunk(tx, run_id, release, len(ids), None)
+            chunk = add_chunk(tx, run_id, release, len(ids), None, intake_from=count_in(tx, flow_id, len(ids)))
             tx.run("chunks.move_events", ids=ids, to=chunk)
 
     def _sweep(self) -> None:

@@ -105,7 +105,7 @@ def _together(engine: Engine, letters: Iterable[Row]) -> Batch:
 def _source_rows(engine: Engine, tx: Transaction, chunk_id: int, keys: pl.Series) -> Batch:
     """The source values of rows whose write was refused, from the evidence of their decisions."""
     stored = next(row for row in tx.all("evidence.of_chunk", chunk=chunk_id) if row["kind"] == "decisions")
-    frame = unseal(engine.keyring, "decisions", stored["body"]).frame
+    frame = unseal(engine.keyring, stored).frame
     frame = frame.filter(frame["key"].is_in(keys.to_list()))
     source = [name for name in frame.columns if name.startswith("source.")]
     return Batch(frame["key"], frame.select(pl.col(name).alias(name.removeprefix("source.")) for name in source))

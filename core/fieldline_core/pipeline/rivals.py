@@ -9,7 +9,7 @@ from fieldline_core.evidence import unseal
 from fieldline_core.flow import WriteStep
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.ports import Target
-from fieldline_core.receipts import Outcome, Receipts
+from fieldline_core.receipts import Outcome
 from fieldline_core.store import Row, Transaction, uuid_array
 
 
@@ -61,13 +61,12 @@ def _with_our_values(
 def _written(engine: Engine, tx: Transaction, step: WriteStep, target: Target, chunk_id: int) -> dict[str, dict[str, object]]:
     """Key -> values, of the rows that a chunk's write step has written."""
     evidence = tx.all("evidence.of_chunk", chunk=chunk_id)
-    decisions = [unseal(engine.keyring, "decisions", row["body"]) for row in evidence if row["kind"] == "decisions"]
+    decisions = [unseal(engine.keyring, row) for row in evidence if row["kind"] == "decisions"]
     done: set[str] = set()
     for row in evidence:
-        envelope = unseal(engine.keyring, "receipts", row["body"]) if row["kind"] == "receipts" else None
+        envelope = unseal(engine.keyring, row) if row["kind"] == "receipts" else None
         if envelope and envelope.header["write"] == step.name:
-            receipts = Receipts.from_json(envelope.header["receipts"])
-            done |= {key for place, key in enumerate(envelope.frame["key"]) if receipts[place].outcome is Outcome.WRITTEN}
+            done.update(envelope.frame.filter(pl.col("outcome") == Outcome.WRITTEN)["key"])
     return {
         values["key"]: {name: values[f"field.{source}"] for name, source in target.fields.items()}
         for envelope in decisions

@@ -10,7 +10,7 @@ from fieldline_core.errors import Fenced, FieldlineError, Misconfigured, Rejecte
 from fieldline_core.events import record
 from fieldline_core.flow import Release
 from fieldline_core.logs import log, milliseconds_since
-from fieldline_core.pipeline.chunks import standing_run
+from fieldline_core.pipeline.chunks import count_in, standing_run
 from fieldline_core.pipeline.dead import bury_chunk
 from fieldline_core.pipeline.decide import Decisions, decide_batch
 from fieldline_core.pipeline.engine import Engine
@@ -63,7 +63,7 @@ def answer(
     assert place is not None
     claim: Row = {
         "id": place["id"], "run_id": run_id, "flow_id": release.flow_id, "release_id": release.id, "seq": place["id"],
-        "rows": len(batch), "fence": 1, "clock": place["clock"].astimezone(UTC), "only_write": None,
+        "rows": len(batch), "fence": 1, "clock": place["clock"].astimezone(UTC), "only_write": None, "intake_from": None,
     }  # fmt: skip
     # Its place among the decisions has just been drawn: there is nothing newer to look for.
     digests = source_digests(engine, release, batch, claim["clock"])
@@ -72,8 +72,9 @@ def answer(
     with engine.store.transaction("answer") as tx:
         for by, count in callers:
             record(tx, "score.requested", by, {"flow": release.flow.flow, "release": release.digest, "count": count})
+        claim["intake_from"] = count_in(tx, release.flow_id, len(batch))
         tx.run("chunks.add_claimed", id=claim["id"], run=run_id, flow=release.flow_id, release=release.id, queue=release.queue,
-               rows=len(batch), owner=engine.owner)  # fmt: skip
+               rows=len(batch), owner=engine.owner, intake_from=claim["intake_from"])  # fmt: skip
         store(engine, tx, claim, release, ready)
     return made
 

@@ -73,7 +73,7 @@ def _write(engine: Engine, claim: Row, release: Release, step: WriteStep, batch:
     if isinstance(answer, Pending):
         _submitted(engine, claim, answer)
         return
-    settle(engine, claim, release, batch, answer)
+    settle(engine, claim, release, batch, answer, rivals.before)
     took = {"stage": "write", "duration_ms": milliseconds_since(began)}
     log().info("slice_written", effect=claim["id"], target=claim["target"], rows=len(batch) - len(rivals.overtaken), **took)
 

@@ -96,6 +96,7 @@ class _BoundedRequest(Request):
 MayRead = Depends(Needs(Scope.READ))
 MayAudit: TypeAlias = Annotated[Caller, Depends(Needs(Scope.AUDIT))]
 MayConfigure: TypeAlias = Annotated[Caller, Depends(Needs(Scope.CONFIGURE))]
+MayErase: TypeAlias = Annotated[Caller, Depends(Needs(Scope.ERASE))]
 MayKeys: TypeAlias = Annotated[Caller, Depends(Needs(Scope.KEYS))]
 MayRun: TypeAlias = Annotated[Caller, Depends(Needs(Scope.RUN))]
 MayScore: TypeAlias = Annotated[Caller, Depends(Needs(Scope.SCORE))]

@@ -17,12 +17,15 @@ from fieldline_server.api import (
     completions,
     configuration,
     dead_letters,
+    erasures,
     flows,
     hooks,
+    log,
     mappings,
     models,
     operations,
     problems,
+    reruns,
     runs,
     specification,
     versions,
@@ -37,7 +40,8 @@ from fieldline_server.scoring import Scorer
 
 _ROUTERS = (
     hooks.router, flows.router, specification.router, mappings.router, completions.router, versions.router, runs.router,
-    dead_letters.router, models.router, configuration.router, audit.router, api_keys.router, operations.health, operations.metrics,
+    dead_letters.router, models.router, configuration.router, audit.router, reruns.router, log.router, erasures.router,
+    api_keys.router, operations.health, operations.metrics,
 )  # fmt: skip
 _FLUSH_EVERY_S = 60.0
 

@@ -213,6 +213,14 @@ class NewKeyView(KeyView):
     key: str
 
 
+class LogKeyView(BaseModel):
+    """The public key of the log."""
+
+    name: str
+    id: str = Field(description="Eight hexadecimal digits that tell it from other keys of this name.")
+    vkey: str = Field(description="The key as verifiers take it (C2SP signed-note).")
+
+
 class AuditEventView(BaseModel):
     """One audit event."""
 
@@ -221,6 +229,7 @@ class AuditEventView(BaseModel):
     actor: str
     at: datetime
     detail: dict[str, Any]
+    position: int | None = Field(description="Its place in the log; null until it is sealed there.")
 
 
 class FindingView(BaseModel):

@@ -1,4 +1,4 @@
-"""Commands on decisions: decisions, score, audit."""
+"""Commands on decisions: decisions, score."""
 
 import json
 import sys
@@ -75,23 +75,6 @@ def score(
         show_rows(rows, ("key", *made.fields.columns, "held"), as_json=False, none="")
     if any(each["held"] for each in answers):
         raise typer.Exit(PROBLEM)
-
-
-@app.command()
-def audit(
-    event: Annotated[str | None, typer.Option("--event", help="Only events of this type, such as flow.paused.")] = None,
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
-    """Lists who changed what, newest first."""
-    from fieldline_core.events import EVENTS
-
-    if event is not None and event not in EVENTS:
-        raise typer.BadParameter(f"there is no event {event!r}: there are {', '.join(EVENTS)}")
-    with engine() as opened, opened.store.transaction("audit") as tx:
-        found = tx.all("audit.listing", event=event, before=None, limit=limit)
-    rows = found if as_json else [row | {"detail": json.dumps(row["detail"], ensure_ascii=False)} for row in found]
-    show_rows(rows, ("id", "at", "event", "actor", "detail"), as_json=as_json, none="nothing was recorded")
 
 
 def _records(text: str | None, file: Path | None) -> list[dict[str, Any]]:

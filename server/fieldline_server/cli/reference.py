@@ -10,7 +10,7 @@ from fieldline_server.cli import app
 _CODES = (
     ("0", "Done."),
     ("1", "A problem was found: a document has an error, a run failed, `doctor` found something, a record was refused; "
-          "or `diff` found a difference."),
+          "or `diff` or `rerun` found a difference."),
     ("2", "A person must change something first: how the command was called, a setting, or what was configured."),
     ("3", "Something does not answer now; the same command may work later."),
 )  # fmt: skip

@@ -55,3 +55,8 @@ SELECT EXISTS (
     SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = %(lock)s AND granted
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ) AS leads
+
+-- name: log
+-- Events that wait for the log, and how long the oldest has.
+SELECT count(*) AS n, coalesce(extract(epoch FROM clock_timestamp() - min(at)), 0)::float AS oldest_s
+FROM audit_outbox WHERE tenant_id = %(tenant)s

@@ -1,12 +1,18 @@
 -- name: add
 -- A new chunk that waits for scoring; `seq` orders the decisions on a key, by default in the order of reading.
 INSERT INTO chunk (id, tenant_id, run_id, flow_id, release_id, seq, queue, rows, body, replay_of, only_write, crashes,
-    received_at)
+    received_at, intake_from)
 OVERRIDING SYSTEM VALUE
 SELECT n.id, %(tenant)s, %(run)s, %(flow)s, %(release)s, coalesce(%(seq)s, n.id), %(queue)s, %(rows)s, %(body)s, %(replay_of)s,
-    %(only_write)s, %(crashes)s, coalesce(%(received_at)s, now())
+    %(only_write)s, %(crashes)s, coalesce(%(received_at)s, now()), %(intake_from)s
 FROM (SELECT nextval(pg_get_serial_sequence('chunk', 'id')) AS id) n
 RETURNING id
+
+-- name: count_in
+-- Counts records that a flow takes in, and says how many it had taken in before; others wait until this is committed.
+INSERT INTO intake (tenant_id, flow_id, received) VALUES (%(tenant)s, %(flow)s, %(rows)s)
+ON CONFLICT (tenant_id, flow_id) DO UPDATE SET received = intake.received + excluded.received
+RETURNING received - %(rows)s AS intake_from
 
 -- name: claim
 -- Takes the lease of a chunk that is to be scored.
@@ -15,7 +21,7 @@ UPDATE chunk SET lease_owner = %(owner)s, lease_until = now() + make_interval(se
 WHERE id = %(id)s AND tenant_id = %(tenant)s AND state = 'read' AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())
     AND EXISTS (SELECT 1 FROM flow f WHERE f.id = chunk.flow_id AND f.paused_at IS NULL)
 RETURNING id, run_id, flow_id, release_id, seq, rows, body, fence, attempts, crashes, replay_of, only_write, received_at, queue,
-    last_error, now() AS clock,
+    intake_from, last_error, now() AS clock,
     (SELECT rescore FROM run r WHERE r.id = chunk.run_id) AS rescore, (SELECT disjoint FROM run r WHERE r.id = chunk.run_id) AS disjoint
 
 -- name: renew
@@ -111,6 +117,7 @@ SELECT nextval(pg_get_serial_sequence('chunk', 'id')) AS id, now() AS clock
 
 -- name: add_claimed
 -- A chunk that is scored in the transaction that stores it.
-INSERT INTO chunk (id, tenant_id, run_id, flow_id, release_id, seq, queue, rows, fence, lease_owner, lease_until)
+INSERT INTO chunk (id, tenant_id, run_id, flow_id, release_id, seq, queue, rows, fence, lease_owner, lease_until, intake_from)
 OVERRIDING SYSTEM VALUE
-VALUES (%(id)s, %(tenant)s, %(run)s, %(flow)s, %(release)s, %(id)s, %(queue)s, %(rows)s, 1, %(owner)s, now() + interval '1 minute')
+VALUES (%(id)s, %(tenant)s, %(run)s, %(flow)s, %(release)s, %(id)s, %(queue)s, %(rows)s, 1, %(owner)s, now() + interval '1 minute',
+    %(intake_from)s)

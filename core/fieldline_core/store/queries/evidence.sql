@@ -1,7 +1,10 @@
 -- name: add
--- The sealed evidence of a batch.
-INSERT INTO evidence (tenant_id, kind, chunk_id, effect_id, rows, body)
-VALUES (%(tenant)s, %(kind)s, %(chunk)s, %(effect)s, %(rows)s, %(body)s) RETURNING id
+-- The sealed evidence of a batch, and its key.
+WITH added AS (
+    INSERT INTO evidence (tenant_id, kind, event_id, chunk_id, effect_id, rows, body)
+    VALUES (%(tenant)s, %(kind)s, %(event)s, %(chunk)s, %(effect)s, %(rows)s, %(body)s) RETURNING id
+)
+INSERT INTO batch_key (tenant_id, evidence_id, wrapped) SELECT %(tenant)s, id, %(wrapped)s FROM added
 
 -- name: find
 -- Where the decisions on a key are, newest first.
@@ -12,7 +15,14 @@ ORDER BY d.chunk_id DESC LIMIT %(limit)s
 
 -- name: of_chunk
 -- All evidence of a chunk.
-SELECT id, kind, effect_id, rows, body, created_at FROM evidence WHERE chunk_id = %(chunk)s AND tenant_id = %(tenant)s ORDER BY id
+SELECT e.id, e.kind, e.event_id, e.effect_id, e.rows, e.body, e.created_at, k.wrapped FROM evidence e
+LEFT JOIN batch_key k ON k.evidence_id = e.id
+WHERE e.chunk_id = %(chunk)s AND e.tenant_id = %(tenant)s ORDER BY e.id
+
+-- name: of_event
+-- The evidence of an event's batch.
+SELECT e.kind, e.body, k.wrapped FROM evidence e LEFT JOIN batch_key k ON k.evidence_id = e.id
+WHERE e.event_id = %(event)s AND e.tenant_id = %(tenant)s
 
 -- name: needless
 -- Positions (from 1) of the rows whose last decision rests on equal values and the same release, or is newer than this one.
@@ -28,5 +38,13 @@ WHERE (last.seq, last.chunk_id) > (%(seq)s::bigint, %(chunk)s::bigint)
 
 -- name: of_flow
 -- The evidence of a flow's decisions before a chunk, newest first.
-SELECT c.id AS chunk_id, e.body FROM chunk c JOIN evidence e ON e.chunk_id = c.id AND e.kind = 'decisions'
+SELECT c.id AS chunk_id, e.kind, e.body, k.wrapped FROM chunk c
+JOIN evidence e ON e.chunk_id = c.id AND e.kind = 'decisions' LEFT JOIN batch_key k ON k.evidence_id = e.id
 WHERE c.tenant_id = %(tenant)s AND c.flow_id = %(flow)s AND c.id < %(before)s ORDER BY c.id DESC LIMIT %(limit)s
+
+-- name: put_back
+-- Evidence that was sealed anew under a new key, in the place of the old one and its key.
+WITH changed AS (
+    UPDATE evidence SET body = %(body)s WHERE id = %(id)s AND tenant_id = %(tenant)s RETURNING id
+)
+UPDATE batch_key SET wrapped = %(wrapped)s FROM changed WHERE evidence_id = changed.id

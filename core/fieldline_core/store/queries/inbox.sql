@@ -1,7 +1,7 @@
 -- name: add
 -- Stores an event once; no row where it is there already.
-INSERT INTO inbox (tenant_id, flow_id, release_id, sender, event_id, body, body_hash)
-SELECT %(tenant)s, f.id, f.release_id, %(sender)s, %(event_id)s, %(body)s, %(body_hash)s
+INSERT INTO inbox (tenant_id, flow_id, release_id, sender, event_id, body, body_hash, key_hash)
+SELECT %(tenant)s, f.id, f.release_id, %(sender)s, %(event_id)s, %(body)s, %(body_hash)s, %(key_hash)s
 FROM flow f WHERE f.id = %(flow)s AND f.release_id IS NOT NULL
 ON CONFLICT (tenant_id, sender, event_id) DO NOTHING
 RETURNING id

@@ -31,6 +31,18 @@ SELECT count(*) AS n FROM chunk c WHERE c.tenant_id = %(tenant)s AND c.scored_at
 SELECT count(*) AS n FROM effect e WHERE e.tenant_id = %(tenant)s AND e.state IN ('confirmed', 'refused')
     AND NOT EXISTS (SELECT 1 FROM evidence v WHERE v.chunk_id = e.chunk_id AND v.effect_id = e.id)
 
+-- name: evidence_is_recorded
+-- Evidence without a key, or whose event is neither in the outbox nor in the log.
+SELECT count(*) AS n FROM evidence v WHERE v.tenant_id = %(tenant)s AND (
+    NOT EXISTS (SELECT 1 FROM batch_key k WHERE k.evidence_id = v.id)
+    OR (NOT EXISTS (SELECT 1 FROM audit_outbox o WHERE o.id = v.event_id)
+        AND NOT EXISTS (SELECT 1 FROM log_entry e WHERE e.tenant_id = v.tenant_id AND e.id = v.event_id)))
+
+-- name: the_log_is_whole
+-- Entries that the newest checkpoint does not count, or that it counts and that are not there.
+SELECT abs(count(*) - coalesce((SELECT max(size) FROM log_checkpoint WHERE tenant_id = %(tenant)s), 0)) AS n
+FROM log_entry WHERE tenant_id = %(tenant)s
+
 -- name: nothing_waits_unseen
 -- Work that has been due for an hour although nothing holds it back.
 SELECT (SELECT count(*) FROM effect e JOIN flow f ON f.id = e.flow_id JOIN tenant n ON n.id = e.tenant_id

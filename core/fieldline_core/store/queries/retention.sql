@@ -26,8 +26,9 @@ DELETE FROM run WHERE id IN (
         AND NOT EXISTS (SELECT 1 FROM chunk c WHERE c.run_id = r.id) LIMIT %(limit)s)
 
 -- name: inbox
--- Removes the ids of events that were decided on long ago.
+-- Removes events that were decided on long ago, but for those of a record that is held.
 DELETE FROM inbox WHERE id IN (
     SELECT i.id FROM inbox i WHERE i.tenant_id = %(tenant)s AND i.chunk_id IS NOT NULL
         AND i.received_at < now() - make_interval(days => %(days)s)
-        AND NOT EXISTS (SELECT 1 FROM chunk c WHERE c.id = i.chunk_id AND c.state = 'read') LIMIT %(limit)s)
+        AND NOT EXISTS (SELECT 1 FROM chunk c WHERE c.id = i.chunk_id AND c.state = 'read')
+        AND NOT EXISTS (SELECT 1 FROM legal_hold h WHERE h.tenant_id = i.tenant_id AND h.key_hash = i.key_hash) LIMIT %(limit)s)

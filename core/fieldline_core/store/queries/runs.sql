@@ -83,13 +83,13 @@ WHERE id = %(id)s AND fence = %(fence)s AND state IN ('queued', 'running')
 -- Ends a batch run at a person's wish; chunks that were not scored are dead.
 UPDATE run SET state = 'cancelled', reason = %(reason)s, finished_at = now(), lease_owner = NULL, lease_until = NULL, fence = fence + 1
 WHERE id = %(id)s AND tenant_id = %(tenant)s AND kind = 'batch' AND state IN ('queued', 'running')
-RETURNING id
+RETURNING id, (SELECT name FROM flow WHERE flow.id = run.flow_id) AS flow
 
 -- name: cancel_chunks
 -- Gives up the chunks of a cancelled run that were not scored.
 UPDATE chunk SET state = 'dead', body = NULL, done_at = now(), last_error = 'the run was cancelled', lease_owner = NULL,
     lease_until = NULL, fence = fence + 1
-WHERE run_id = %(id)s AND state = 'read'
+WHERE run_id = %(id)s AND state = 'read' RETURNING id, rows, intake_from
 
 -- name: active
 -- Whether a batch run of the flow is still going on.

@@ -1,0 +1,100 @@
+"""Commands on the log: who did what, and proofs of it."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fieldline_server.cli.app import topic
+from fieldline_server.cli.session import AsJson, Limit, actor, engine
+from fieldline_server.cli.show import show_done, show_facts, show_rows
+
+audit = topic("audit", "The log of all that was decided and done, and its proofs.")
+
+KeptAt = Annotated[Path | None, typer.Option("--out", help="A file for it, best where Fieldline's operators cannot write.")]
+Record = Annotated[list[str] | None, typer.Option("--key", help="All on one record; the parts of a composite key one by one.")]
+Since = Annotated[list[Path] | None, typer.Option("--since", help="An older checkpoint, to prove that the log only grew.")]
+
+
+@audit.command("list")
+def list_all(
+    event: Annotated[str | None, typer.Option("--event", help="Only events of this type, such as flow.paused.")] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Lists who changed what, newest first; `position` is the place in the log."""
+    from fieldline_core.events import EVENTS
+
+    if event is not None and event not in EVENTS:
+        raise typer.BadParameter(f"there is no event {event!r}: there are {', '.join(EVENTS)}")
+    with engine() as opened, opened.store.transaction("audit") as tx:
+        found = tx.all("audit.listing", event=event, before=None, limit=limit)
+    rows = found if as_json else [row | {"detail": json.dumps(row["detail"], ensure_ascii=False)} for row in found]
+    show_rows(rows, ("id", "position", "at", "event", "actor", "detail"), as_json=as_json, none="nothing was recorded")
+
+
+@audit.command()
+def key(as_json: AsJson = False) -> None:
+    """Shows the public key of the log: give it to those who verify, before they need it."""
+    with engine() as opened:
+        from fieldline_core.pipeline.sequence import open_log_key
+
+        verifier = open_log_key(opened.store, opened.keyring).verifier
+    show_done({"name": verifier.name, "id": verifier.id.hex(), "vkey": str(verifier)}, str(verifier), as_json=as_json)
+
+
+@audit.command()
+def checkpoint(out: KeptAt = None, as_json: AsJson = False) -> None:
+    """Shows the log's newest checkpoint: whoever keeps it can tell later whether anything before it was changed."""
+    with engine() as opened:
+        from fieldline_core.pipeline.prove import SealedLog
+        from fieldline_core.pipeline.sequence import seal_all
+
+        seal_all(opened)
+        with opened.store.transaction("checkpoint") as tx:
+            log = SealedLog(tx)
+    note = log.note.decode()
+    if out is not None:
+        out.write_text(note)
+    show_done({"size": log.size, "note": note}, note.rstrip("\n"), as_json=as_json)
+
+
+@audit.command()
+def export(
+    out: Annotated[Path, typer.Option("--out", help="The zip file to write.")],
+    record: Record = None,
+    start: Annotated[int | None, typer.Option("--from", min=0, help="The first entry of a range.")] = None,
+    end: Annotated[int | None, typer.Option("--to", min=0, help="The entry behind the last one of the range.")] = None,
+    entries_only: Annotated[bool, typer.Option("--entries-only", help="Without the rows of the batches.")] = False,
+    old: Since = None,
+    as_json: AsJson = False,
+) -> None:
+    """Writes evidence with its proofs to a file that `fieldline-verify` checks anywhere; that it was exported is recorded."""
+    if record and (start is not None or end is not None):
+        raise typer.BadParameter("give either --key or --from and --to")
+    if end is not None and end <= (start or 0):
+        raise typer.BadParameter("--to is behind --from")
+    with engine() as opened:
+        from fieldline_core.batch import key_text
+        from fieldline_server.cli.progress import Progress
+        from fieldline_server.evidence_bundle import Wish, export_evidence
+
+        notes = [_read(path) for path in old or ()]
+        wish = Wish(key_text(record) if record else None, start or 0, end, not entries_only, notes)
+        with Progress(None) as shown:
+            done = export_evidence(opened, wish, out, actor(), lambda done: shown.update(done.rows, f"{done.batches:,} batches"))
+    facts = {"file": str(out), "entries": done.entries, "batches": done.batches, "rows": done.rows, "log_size": done.size}
+    if as_json:
+        show_facts(facts, as_json=True)
+    else:
+        typer.echo(f"{out}: {done.entries:,} entries, {done.rows:,} rows; check it with: fieldline-verify {out}")
+
+
+def _read(path: Path) -> bytes:
+    from fieldline_core.errors import Misconfigured
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from None

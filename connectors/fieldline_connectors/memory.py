@@ -74,6 +74,11 @@ def store(name: str) -> Store:
     return _stores.setdefault(name, Store())
 
 
+def forget() -> None:
+    """Empties all stores: the next one of any name is new."""
+    _stores.clear()
+
+
 class Mode(StrEnum):
     """What happens to keys that the table does not hold."""
 

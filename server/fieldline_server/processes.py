@@ -119,7 +119,7 @@ class Child:
         if self._swept:
             return
         self._swept = True
-        watchdog.kill(watchdog.family([self._watched]))
+        watchdog.kill_family([self._watched])
         _watcher(os.getpid()).forget(self.pid)
 
 

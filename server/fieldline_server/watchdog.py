@@ -82,6 +82,13 @@ def kill(members: Iterable[Process]) -> None:
         time.sleep(0.005)
 
 
+def kill_family(watched: Collection[Watched]) -> None:
+    """Ends all that comes of the watched, those too that are born while the others die."""
+    deadline = time.monotonic() + KILL_S
+    while (members := family(watched)) and time.monotonic() < deadline:
+        kill(members)
+
+
 def send(pid: int, signum: int) -> None:
     """Sends a signal to a process that may have ended meanwhile."""
     try:

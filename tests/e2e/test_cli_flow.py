@@ -220,7 +220,8 @@ def test_the_evidence_on_a_record_is_exported_and_verified_by_a_program_that_kno
 
     done = command.json("audit", "export", "--key", "1", "--key", "17", "--since", str(kept), "--out", str(out))
 
-    assert (done["entries"], done["rows"], done["log_size"]) == (2, 2, size + 1)
+    assert (done["entries"], done["rows"]) == (2, 2)
+    assert done["log_size"] > size
     assert out.stat().st_mode & 0o777 == 0o600
     verifier = [sys.executable, "-I", str(EXAMPLES.parent / "verifier/fieldline_verify.py"), str(out)]
     told = subprocess.run([*verifier, "--key", key, "--seen", str(kept)], capture_output=True, text=True, timeout=60, check=False)

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 from tests.engines import Bench
 
+from fieldline_connectors import memory
 from fieldline_core.pipeline.invariants import check_invariants
 
 
 @pytest.fixture
 def bench(database_url: str, tmp_path: Path) -> Iterator[Bench]:
     """An engine on a store of its own with the model `linear`; at the end its invariants hold."""
+    # Memories have names, and outlive a test: another one's records are none of ours.
+    memory.forget()
     made = Bench(database_url, tmp_path)
     made.import_linear(tmp_path)
     yield made

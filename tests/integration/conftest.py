@@ -13,10 +13,10 @@ from fieldline_core.pipeline.invariants import check_invariants
 @pytest.fixture
 def bench(database_url: str, tmp_path: Path) -> Iterator[Bench]:
     """An engine on a store of its own with the model `linear`; at the end its invariants hold."""
-    # Memories have names, and outlive a test: another one's records are none of ours.
-    memory.forget()
     made = Bench(database_url, tmp_path)
     made.import_linear(tmp_path)
     yield made
     assert check_invariants(made.engine.store) == []
     made.close()
+    # Memories have names, and would outlive the test: the next one's records are its own.
+    memory.forget()

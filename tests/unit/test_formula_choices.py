@@ -50,6 +50,7 @@ def test_a_case_of_computed_numbers_gives_what_comparing_one_by_one_gives(keys: 
         ('CASE(n, 5, "five", s)', {"n": 5}, "five"),
         ("BUCKET(n, 20, 10)", {"n": 10}, 1),
         ("BUCKET(n, 10, 20)", {}, None),
+        ("BUCKET(n, 10, NULL)", {"n": 20}, None),
         ("BUCKET(n + 0.2, 0.3)", {"n": 0.1}, 1),
     ],
 )

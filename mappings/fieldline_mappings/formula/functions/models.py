@@ -58,9 +58,11 @@ def _boundaries(count: int) -> list[Param]:
 def _bucket(ctx: Context, term: Term, *boundaries: Term) -> Term:
     term = ctx.share(ctx.settled(term))
     exact = ctx.snapped(term)
-    bounds = sorted(float(boundary.constant) for boundary in boundaries)
+    bounds = sorted(float(boundary.constant) for boundary in boundaries if boundary.constant is not None)
     place = pl.lit(pl.Series(bounds, dtype=pl.Float64)).search_sorted(exact, side="right").cast(pl.Float64)
-    return ctx.term(Type.NUMBER, pl.when(exact.is_not_null()).then(place), term, exact=True)
+    # Beside a blank boundary there is no telling.
+    known = place if len(bounds) == len(boundaries) else pl.lit(None, pl.Float64)
+    return ctx.term(Type.NUMBER, pl.when(exact.is_not_null()).then(known), term, exact=True)
 
 
 @function("CLIP", _GROUP, [number("number"), number("least"), number("most")], Type.NUMBER,

@@ -47,14 +47,14 @@ class Reasons:
     """The reasons of a program, by code."""
 
     words: list[str] = field(default_factory=list)
-    _codes: dict[str, int] = field(default_factory=dict)
+    _codes: dict[str, pl.Expr] = field(default_factory=dict)
 
     def code(self, words: str) -> pl.Expr:
         """The code of this reason, as a constant."""
         if words not in self._codes:
             self.words.append(words)
-            self._codes[words] = len(self.words)
-        return pl.lit(self._codes[words], CODE)
+            self._codes[words] = pl.lit(len(self.words), CODE)
+        return self._codes[words]
 
 
 @dataclass(slots=True)

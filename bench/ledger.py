@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from psycopg.types.json import Jsonb
+from pydantic import SecretStr
 
 from fieldline_core.events import record
 from fieldline_core.evidence import Envelope, Sealed, seal, unseal
@@ -128,7 +129,7 @@ def opened() -> Iterator[Engine]:
         Path(folder).chmod(0o755)
         with Postgres(Path(folder) / "postgres") as server:
             migrate(server.create_database("ledger"))
-            settings = Settings(database_url=server.database("ledger").url, data_directory=Path(folder) / "data")  # type: ignore[arg-type]
+            settings = Settings(database_url=SecretStr(server.database("ledger").url), data_directory=Path(folder) / "data")
             engine = open_engine(settings, "bench", connections=PRODUCERS + 3)
             yield engine
             engine.store.close()

@@ -228,6 +228,7 @@ def test_the_evidence_on_a_record_is_exported_and_verified_by_a_program_that_kno
     assert told.returncode == 0, told.stdout + told.stderr
     assert "all that was checked holds" in told.stdout
     assert command("audit", "export", "--key", "no such record", "--out", str(out)).returncode == 2
+    assert "cannot be written" in command("audit", "checkpoint", "--out", str(tmp_path / "none" / "checkpoint")).stderr
     assert command("audit", "export", "--from", "5", "--to", "5", "--out", str(out)).returncode == 2
 
 

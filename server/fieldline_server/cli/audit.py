@@ -56,7 +56,7 @@ def checkpoint(out: KeptAt = None, as_json: AsJson = False) -> None:
             log = SealedLog(tx)
     note = log.note.decode()
     if out is not None:
-        out.write_text(note)
+        _write(out, note)
     show_done({"size": log.size, "note": note}, note.rstrip("\n"), as_json=as_json)
 
 
@@ -89,6 +89,15 @@ def export(
         show_facts(facts, as_json=True)
     else:
         typer.echo(f"{out}: {done.entries:,} entries, {done.rows:,} rows; check it with: fieldline-verify {out}")
+
+
+def _write(path: Path, text: str) -> None:
+    from fieldline_core.errors import Misconfigured
+
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _read(path: Path) -> bytes:

@@ -47,10 +47,6 @@ INSERT INTO log_checkpoint (tenant_id, size, note) VALUES (%(tenant)s, %(size)s,
 -- The newest checkpoint.
 SELECT size, note, at FROM log_checkpoint WHERE tenant_id = %(tenant)s ORDER BY size DESC LIMIT 1
 
--- name: checkpoint
--- The checkpoint of a size.
-SELECT size, note, at FROM log_checkpoint WHERE tenant_id = %(tenant)s AND size = %(size)s
-
 -- name: checkpoints
 -- Checkpoints, newest first.
 SELECT size, note, at FROM log_checkpoint WHERE tenant_id = %(tenant)s AND (%(before)s::bigint IS NULL OR size < %(before)s)

@@ -91,9 +91,9 @@ def _of_record(engine: Engine, tx: Transaction, key: str, done: Exported) -> dic
     """For each event that concerns a record the leaves of its batch that do, behind the header."""
     places = tx.all("evidence.find", key_hash=engine.keyring.hash_key(key), limit=_MOST_DECISIONS)
     if not places:
-        raise Misconfigured(f"nothing was decided on {key!r}")
+        raise Misconfigured("nothing was decided on this record: is its key written as 'fieldline decisions' takes it?")
     if len(places) == _MOST_DECISIONS:
-        raise Misconfigured(f"there are {_MOST_DECISIONS:,} decisions on {key!r} or more: export a range of the log instead")
+        raise Misconfigured(f"there are {_MOST_DECISIONS:,} decisions on this record or more: export a range of the log instead")
     found: dict[int, list[int]] = {}
     for chunk in sorted({place["chunk_id"] for place in places}):
         for row in tx.all("evidence.of_chunk", chunk=chunk):

@@ -56,7 +56,7 @@ class Batch:
         """The same rows in batches of at most `size`."""
         return [self.slice(start, size) for start in range(0, len(self), size)]
 
-    def without(self, held: Held) -> "Batch":
+    def without(self, held: Collection[int]) -> "Batch":
         """The rows that are not set aside."""
         return self.take(kept(len(self), held)) if held else self
 

@@ -74,12 +74,13 @@ class CompiledPlan:
         own, outputs = lineage(checked, checked.fields)
         self._fields_read, self._outputs = own, sorted(outputs)
         self._types = [self._written_type(root) for root in checked.fields]
+        self._read = self._wanted(self._features_read | self._fields_read)
         self._bound = lru_cache(maxsize=64)(self._bind)
         self._bound_fields = lru_cache(maxsize=64)(self._bind_fields)
 
     def fields_read(self) -> Wanted:
         """Each source field and its type; of a list of child rows, the fields of its rows with theirs."""
-        return self._wanted(self._features_read | self._fields_read)
+        return self._read
 
     def fields_written(self) -> Mapping[str, FieldType]:
         """Each field to write, and its type."""

@@ -1,5 +1,6 @@
 """From records to decisions: mapping, model, fields; pure, the same for one record and for ten thousand."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,15 +31,13 @@ def decide_batch(plan: Plan, model: Model, batch: Batch, clock: datetime, timeou
     """The decisions on all rows; one that cannot be mapped or scored is held, and the others go on."""
     mapped = plan.features(batch, clock)
     held = {row: ("map", reason) for row, reason in mapped.held.items()}
-    rows = kept(len(batch), held)
-    features = mapped.frame.filter(rows)
-    places = rows.arg_true()
-    scored = run_bisected(model, plan.tensors(features), features.height, timeout_s) if features.height else _NOTHING
+    places = _left(len(batch), held)
+    features = mapped.frame.filter(kept(len(batch), held)) if held else mapped.frame
+    scored = run_bisected(model, plan.tensors(features), len(places), timeout_s) if places else _NOTHING
     held |= {places[row]: ("score", reason) for row, reason in scored.held.items()}
-    outputs = scored.frame.filter(kept(features.height, scored.held)) if scored.held else scored.frame
-    rows = kept(len(batch), held)
-    places = rows.arg_true()
-    fields = plan.fields(batch.take(rows), outputs, clock) if len(places) else _NOTHING
+    outputs = scored.frame.filter(kept(len(places), scored.held)) if scored.held else scored.frame
+    places = _left(len(batch), held)
+    fields = plan.fields(batch.without(held), outputs, clock) if places else _NOTHING
     held |= {places[row]: ("map", reason) for row, reason in fields.held.items()}
     outputs, written = (_spread(frame, places, len(batch)) for frame in (outputs, fields.frame))
     return Decisions(batch, mapped.frame, outputs, written, held, clock)
@@ -63,11 +62,16 @@ def _padded(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
     return frame if frame.height else pl.DataFrame({_FILLER: pl.repeat(None, rows, dtype=pl.Boolean, eager=True)})
 
 
-def _spread(frame: pl.DataFrame, places: pl.Series, rows: int) -> pl.DataFrame:
+def _left(rows: int, held: Collection[int]) -> Sequence[int]:
+    """The places of the rows that are not held."""
+    return [row for row in range(rows) if row not in held] if held else range(rows)
+
+
+def _spread(frame: pl.DataFrame, places: Sequence[int], rows: int) -> pl.DataFrame:
     """The frame's rows at their places among all rows; the others are null."""
     frame = frame.drop(_FILLER, strict=False)
     if frame.height == rows or not frame.width:
         return frame
-    placed = frame.with_columns(places.alias("__place"))
+    placed = frame.with_columns(pl.Series("__place", places, pl.UInt32))
     every = pl.DataFrame({"__place": pl.arange(rows, dtype=pl.UInt32, eager=True)})
     return every.join(placed, on="__place", how="left", maintain_order="left").drop("__place")

@@ -12,7 +12,7 @@ from fieldline_mappings.formula.columns import widened
 from fieldline_mappings.formula.scope import Slot
 from fieldline_mappings.formula.terms import NOW, TODAY, Reasons, Term
 from fieldline_mappings.formula.types import Type
-from fieldline_mappings.reading import KINDS, Reading
+from fieldline_mappings.reading import KINDS, Reading, Steps
 
 _EXPECTED = {
     "number": "a number", "integer": "a whole number", "text": "a text", "boolean": "true or false",
@@ -28,6 +28,7 @@ class Reader:
     zone: str
     zero_blanks: bool
     _readings: dict[Reading, None] = field(default_factory=dict)
+    _steps: dict[Reading, Steps] = field(default_factory=dict)
 
     def term(self, slot: Slot, reasons: Reasons, *, exact: bool = False, readable: bool = False) -> Term:
         """The value of a field; `exact` keeps whole numbers as Int64; `readable` says that all of it can be read."""
@@ -50,7 +51,7 @@ class Reader:
         ready, left = self._ready(frame)
         ready += [] if clock is None else _clock(clock, self.zone, frame.height)
         frame = frame.hstack(ready) if ready else frame
-        steps = [reading.steps(self.schema.get(reading.field), self.zone) for reading in left]
+        steps = [self._made(reading) for reading in left]
         texts = {expression.meta.output_name(): expression for step in steps for expression in step.texts}
         frame = widened(frame, texts.values()) if texts else frame
         values = [each for step in steps for each in step.values]
@@ -58,6 +59,11 @@ class Reader:
         flags = [each for step in steps for each in step.flags]
         frame = widened(frame, flags) if flags else frame
         return frame, not any(frame[reading.unreadable_name].any() for reading in left if reading.unreadable_name in frame.columns)
+
+    def _made(self, reading: Reading) -> Steps:
+        if reading not in self._steps:
+            self._steps[reading] = reading.steps(self.schema.get(reading.field), self.zone)
+        return self._steps[reading]
 
     def marked(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame that was read with a mark for each field, those of which all could be read among them."""

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from fieldline_core.pipeline.engine import Engine
+from fieldline_core.search import search_events
 from fieldline_core.settings import Settings
 from fieldline_core.store import Row
 from fieldline_inference import Registry
@@ -71,8 +72,7 @@ class Served:
 
     def events(self, event: str | None = None) -> list[Row]:
         """Audit events, newest first."""
-        with self.engine.store.transaction("test") as tx:
-            return tx.all("audit.listing", event=event, before=None, limit=500)
+        return list(search_events(self.engine, f"action:{event}" if event else "", 500).items)
 
 
 def settings_for(database_url: str, folder: Path, **more: Any) -> Settings:

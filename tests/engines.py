@@ -15,6 +15,7 @@ from fieldline_core.pipeline.read import read
 from fieldline_core.pipeline.relay import Relay
 from fieldline_core.pipeline.score import score
 from fieldline_core.pipeline.write import write
+from fieldline_core.search import quoted, search_decisions
 from fieldline_core.settings import Settings
 from fieldline_server.apply import apply
 from fieldline_server.wiring import Wiring, open_engine
@@ -103,6 +104,11 @@ class Bench:
 def put(name: str, rows: Mapping[str, tuple[float | None, float | None]]) -> None:
     """Puts records into the memory of a flow."""
     memory.store(name).put("records", records(rows))
+
+
+def decisions_on(engine: Engine, key: str) -> list[dict[str, Any]]:
+    """The decisions on a record, newest first."""
+    return list(search_decisions(engine, f"record:{quoted(key)}", "test").items)
 
 
 def answers(name: str) -> dict[str, Any]:

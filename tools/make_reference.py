@@ -55,7 +55,7 @@ def events() -> str:
         "# Audit events", "", _MADE, "",
         "Every act that changes something, and every look at a record that is kept, leaves one of these events in the transaction",
         "in which it happens. An event holds its type, the time, who acted, and a detail of names, numbers and digests; it never",
-        "holds a record's values or a secret. `fieldline audit` lists them, `fieldline audit --event flow.paused` those of a type.",
+        "holds a record's values or a secret. `fieldline audit` lists them, `fieldline audit list action:flow.paused` those of a type.",
         "",
         "| Event | What happened |", "|---|---|",
     ]  # fmt: skip

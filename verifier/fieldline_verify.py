@@ -559,7 +559,10 @@ class Verification:
         self.is_bundle = "bundle.json" in files.names
         if not self.is_bundle and key is None:
             raise Unreadable("it is no bundle (it has no bundle.json), and a log alone does not hold its key: give --key")
-        self.key = self._bundle_key(key) if self.is_bundle or key is None else key
+        self.named = self._bundle_key() if self.is_bundle else None
+        # The key that must have signed the checkpoint; with those that it took the place of, which signed older ones.
+        self.key: Key = key or self.named  # type: ignore[assignment]
+        self.keys = [self.key]
         if key:
             self.report.said["key"] = "given by --key"
         if self.key.public in [witness.public for witness in witnesses]:
@@ -574,15 +577,18 @@ class Verification:
         self.proofs: dict[int, list[list[bytes]]] = {}
         # Sizes of the log for which somebody else than its keeper can vouch.
         self.vouched: list[tuple[int, str]] = []
+        self.witnessed: Checkpoint | None = None
 
     def run(self) -> Report:
         """Makes all checks."""
-        self._check_signatures()
+        self._follow_keys()
+        self._check_signature()
         if self.is_bundle:
             self._check_entries()
         self._check_log()
         if self.is_bundle:
             self._check_older()
+        self._check_witnesses()
         self._check_batches()
         self._check_seen()
         size, why = max(self.vouched, default=(0, ""))
@@ -590,7 +596,7 @@ class Verification:
         self.report.ignored = sorted(self.files.names - self.files.opened)
         return self.report
 
-    def _bundle_key(self, given: Key | None) -> Key:
+    def _bundle_key(self) -> Key:
         try:
             about = json_object(self.files.read("bundle.json", MAX_NOTE))
             if about.get("format") != "fieldline-evidence/1":
@@ -598,9 +604,46 @@ class Verification:
             key = Key.parse(str(about.get("vkey")), LOG_KEY)
         except ValueError as error:
             raise Unreadable(f"bundle.json: {error}") from None
-        if about.get("origin") != key.name or given not in (None, key):
-            self.report.problem("key", "bundle.json", f"names the log {about.get('origin')} and the key {key.text}: not these")
-        return given or key
+        if about.get("origin") != key.name:
+            self.report.problem(
+                "key", "bundle.json", f"names the log {about.get('origin')} and the key {key.text}, which is another's"
+            )
+        return key
+
+    def _follow_keys(self) -> None:
+        """Goes on from the trusted key to those that took its place, and back to those before it; both keys signed each change."""
+        changes: list[tuple[str, Key, Key, Checkpoint, list[bytes]]] = []
+
+        def take(place: str, item: dict[str, Any]) -> None:
+            note, leaf = Checkpoint.parse(str(item.get("old")).encode()), from_base64(item.get("leaf"))
+            entry, inclusion = read_entry(leaf), proof_of(item.get("inclusion"))
+            before, after = (Key.parse(str(entry["detail"].get(name)), LOG_KEY) for name in ("old", "new"))
+            is_signed = all(key.name == note.origin and note.signed_at(key) is not None for key in (before, after))
+            is_last = is_included(leaf_hash(leaf), note.size - 1, note.size, note.root, inclusion)
+            if entry["event"] != "log.key_changed" or not is_signed or not is_last:
+                raise ValueError(
+                    "it does not show that the log's key was changed: both keys sign the checkpoint that ends with that"
+                )
+            changes.append((place, before, after, note, proof_of(item.get("proof"))))
+
+        if self.is_bundle and "keys.jsonl" in self.files.names:
+            self._each("key", "keys.jsonl", take)
+        for _, before, after, _, _ in changes:
+            self.keys += [after] if self.keys[-1] == before else []
+        newer = len(self.keys) - 1
+        for _, before, after, _, _ in reversed(changes):
+            self.keys[:0] = [before] if self.keys[0] == after else []
+        self.key = self.keys[-1]
+        self.report.log.update(vkey=self.key.text, fingerprint=self.key.fingerprint)
+        for place, before, _, note, proof in changes:
+            if before in self.keys:
+                self._compare("key", place, note, [proof], "")
+        if newer and "key" in self.report.said:
+            self.report.said["key"] += f"; {many(newer, 'newer key')} took its place, each announced under the one before"
+        if self.named is not None and self.named != self.key:
+            self.report.problem(
+                "key", "bundle.json", f"names the key {self.named.text}, and nothing leads to it from the one given"
+            )
 
     def _checkpoint(self, name: str) -> Checkpoint:
         try:
@@ -609,7 +652,8 @@ class Verification:
             raise Unreadable(f"{name}: {error}") from None
 
     def _is_signed(self, check: str, place: str, checkpoint: Checkpoint) -> bool:
-        if checkpoint.origin == self.key.name and checkpoint.signed_at(self.key) is not None:
+        keys = [self.key] if checkpoint is self.end else self.keys
+        if checkpoint.origin == self.key.name and any(checkpoint.signed_at(key) is not None for key in keys):
             return True
         self.report.problem(check, place, "is not signed by the key: it was changed, or is of another log or key")
         return False
@@ -635,19 +679,25 @@ class Verification:
         except READ_ERRORS as error:
             self.report.problem(check, f"{name}, after line {number}", f"cannot be read further: {error}")
 
-    def _check_signatures(self) -> None:
+    def _check_signature(self) -> None:
         self._is_signed("signature", "checkpoint", self.end)
         self.report.said["signature"] = f"the key signed the checkpoint of {many(self.end.size, 'entry', 'entries')}"
-        cosigned = self._cosigned(self.end)
+        if self.witnesses and len(self._cosigned(self.end)) >= self.require:
+            self.witnessed = self.end
+            self.vouched.append((self.end.size, "cosigned by witnesses"))
+
+    def _check_witnesses(self) -> None:
+        """Whether enough witnesses cosigned the checkpoint, or an older one that it continues: what came since is unprotected."""
+        cosigned = self._cosigned(self.witnessed or self.end)
         text = f"{len(cosigned)} of {many(len(self.witnesses), 'witness', 'witnesses')} cosigned: {', '.join(cosigned)}"
         if not self.witnesses:
             others = sum(name != self.key.name for name, _ in self.end.signatures)
             self.report.skipped["witnesses"] = f"no --witness was given; the checkpoint has {many(others, 'signature')} by others"
-        elif len(cosigned) < self.require:
+        elif self.witnessed is None:
             self.report.problem("witnesses", "checkpoint", f"{text}; {self.require} are required")
         else:
-            self.report.said["witnesses"] = text
-            self.vouched.append((self.end.size, "cosigned by witnesses"))
+            older = "" if self.witnessed is self.end else f"the older checkpoint of {self.witnessed.size:,} entries, "
+            self.report.said["witnesses"] = older + text
 
     def _check_entries(self) -> None:
         story, indexes, end = Story(self.report, self.batch_files, is_whole=False), set(), self.end
@@ -672,7 +722,9 @@ class Verification:
             if old.size in seen_sizes and len(self.proofs.setdefault(old.size, [])) < 100:
                 self.proofs[old.size].append(proof)
             is_cosigned = bool(self.witnesses) and len(self._cosigned(old)) >= self.require
-            self._compare(check, place, old, [proof], "cosigned by witnesses" if is_cosigned else "")
+            holds = self._compare(check, place, old, [proof], "cosigned by witnesses" if is_cosigned else "")
+            if holds and is_cosigned and (self.witnessed is None or old.size > self.witnessed.size):
+                self.witnessed = old
 
         if "consistency.jsonl" in self.files.names:
             self._each(check, "consistency.jsonl", take)
@@ -684,22 +736,24 @@ class Verification:
         if self.seen:
             self.report.said["seen checkpoints"] = f"the log continues {many(len(self.seen), 'checkpoint')} seen before"
 
-    def _compare(self, check: str, place: str, old: Checkpoint, proofs: list[list[bytes]], vouched: str) -> None:
+    def _compare(self, check: str, place: str, old: Checkpoint, proofs: list[list[bytes]], vouched: str) -> bool:
         """Whether the log continues an older checkpoint; then its entries up to there are what somebody else can vouch for."""
         size, end = f"{old.size:,} entries", self.end
         if not self._is_signed(check, place, old):
-            return
+            return False
         if old.size > end.size:
             what = f"has {size}, here are {end.size:,}: the tail was cut off, or a newer copy must be had"
         elif self.roots.get(old.size) == old.root or any(is_consistent(old.size, old.root, end.size, end.root, p) for p in proofs):
-            return self.vouched.append((old.size, vouched)) if vouched else None
+            self.vouched += [(old.size, vouched)] if vouched else []
+            return True
         elif old.size in self.roots:
             what = f"FORK: the log here does not continue this one of {size}; its history was changed"
         elif proofs:
             what = f"FORK: the log here does not continue this one of {size}; its history was changed, or the proof was"
         else:
             what = f"cannot be compared: there is no proof from its {size} on, and no whole log that holds"
-        return self.report.problem(check, place, what)
+        self.report.problem(check, place, what)
+        return False
 
     def _check_log(self) -> None:
         if self.is_bundle and "log/checkpoint" not in self.files.names:

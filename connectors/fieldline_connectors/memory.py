@@ -1,7 +1,7 @@
 """Tables in the memory of this process, for demos and tests."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -12,12 +12,13 @@ from pydantic import Field as Setting
 
 from fieldline_core.batch import Batch
 from fieldline_core.errors import Misconfigured
-from fieldline_core.ports import ConnectorConfig, Cursor, Dedupe, Page, Query, Slice, Target
+from fieldline_core.ports import Change, ConnectorConfig, Cursor, Dedupe, Heard, Page, Query, Slice, Target, Topic
 from fieldline_core.receipts import Outcome, Receipts, RowReceipt
 from fieldline_core.schema import POLARS_TYPES, Catalog, Entity, Field, FieldType
 
 _MOST_ROWS = 10_000
 _SAMPLES = 3
+_LISTEN_S = 0.5
 
 
 @dataclass(slots=True)
@@ -47,7 +48,10 @@ class Store:
 
     tables: dict[str, Table] = field(default_factory=dict)
     effects: dict[str, Receipts] = field(default_factory=dict)
+    changes: list[tuple[str, str, frozenset[str]]] = field(default_factory=list)
+    """Table, key and fields of what was put, but for what is written by flows."""
     lock: threading.RLock = field(default_factory=threading.RLock)
+    changed: threading.Event = field(default_factory=threading.Event)
 
     def table(self, name: str) -> Table:
         """The table of that name; raises Misconfigured where there is none."""
@@ -59,6 +63,8 @@ class Store:
         """Puts rows into a table, which is made where there is none."""
         with self.lock:
             self.tables.setdefault(name, Table()).put(batch)
+            self.changes += [(name, key, frozenset(batch.frame.columns)) for key in batch.keys]
+        self.changed.set()
 
     def rows(self, name: str) -> dict[str, dict[str, Any]]:
         """A copy of a table's rows by key; none where there is no such table."""
@@ -114,6 +120,21 @@ class MemoryTarget(Target):
         """All fields, where the table that is read is the one that is written."""
         return tuple(self.fields) if isinstance(query, MemoryQuery) and query.table == self.table else ()
 
+    def reading(self) -> MemoryQuery:
+        """The table that is written."""
+        return MemoryQuery(table=self.table)
+
+    def existing(self) -> "MemoryTarget":
+        """An update, which adds no row."""
+        return self.model_copy(update={"mode": Mode.UPDATE})
+
+
+class MemoryTopic(Topic):
+    """What is put into a table, but for what flows write there."""
+
+    table: str
+    """Name of the table."""
+
 
 class Memory:
     """Reads and writes tables in the memory of this process."""
@@ -122,6 +143,7 @@ class Memory:
     Config = MemoryConfig
     Query = MemoryQuery
     Target = MemoryTarget
+    Topic = MemoryTopic
 
     def __init__(self, config: MemoryConfig) -> None:
         self.config = config
@@ -164,6 +186,26 @@ class Memory:
             table = self._store.table(query.table)
             found = table.batch([key for key, row in table.rows.items() if str(row.get(query.by)) in wanted])
         return Batch(found.frame[query.by].cast(pl.String).alias("key"), found.frame)
+
+    def listen(self, topic: MemoryTopic, after: Cursor | None, stopped: Callable[[], bool]) -> Iterator[Heard]:
+        """What is put into the table from now on, or behind `after`; a place that this memory never had is a gap."""
+        with self._store.lock:
+            end = len(self._store.changes)
+        here = end if after is None else int(after["at"])
+        if after is None or here > end:
+            here = end
+            yield Heard((), {"at": here}, gap=after is not None)
+        while not stopped():
+            self._store.changed.wait(_LISTEN_S)
+            self._store.changed.clear()
+            with self._store.lock:
+                news = self._store.changes[here:]
+            if news:
+                found = [
+                    Change(str(place), key, fields) for place, (table, key, fields) in enumerate(news, here) if table == topic.table
+                ]
+                here += len(news)
+                yield Heard(found, {"at": here})
 
     def dedupe(self, target: MemoryTarget) -> Dedupe:
         """LEDGER: the effect key is kept beside the rows, under the same lock."""

@@ -21,6 +21,7 @@ from fieldline_core.keyring import Keyring
 from fieldline_core.ledger import HEIGHT, WIDTH, HashAt, hashes_of, root_of
 from fieldline_core.lines import SALT_BYTES, VERSION, header_line, leaf_hashes, row_lines
 from fieldline_core.store import Row, Transaction
+from fieldline_core.zones import Zone, open_zone
 
 SCHEMA = 1
 Kind: TypeAlias = Literal["decisions", "receipts"]
@@ -123,6 +124,8 @@ class Sealed:
     body: bytes
     key: bytes
     root: bytes
+    zone: bytes
+    """What the rows hold at all, sealed under the same key."""
 
     @property
     def batch(self) -> dict[str, Any]:
@@ -135,19 +138,21 @@ def seal(keyring: Keyring, kind: Kind, envelope: Envelope) -> Sealed:
     commitments = envelope.commitments()
     blocks = [root_of(commitments[start : start + WIDTH]) for start in range(0, len(commitments), WIDTH)]
     key, nonce = os.urandom(_KEY_BYTES), os.urandom(_NONCE_BYTES)
-    body = nonce + AESGCM(key).encrypt(nonce, replace(envelope, blocks=blocks).to_bytes(), _use(kind))
-    return Sealed(kind, envelope.frame.height, body, keyring.seal(key, "batch_key"), root_of(blocks))
+    cipher = AESGCM(key)
+    body = nonce + cipher.encrypt(nonce, replace(envelope, blocks=blocks).to_bytes(), _use(kind))
+    zone = Zone.of(envelope.frame).seal(cipher)
+    return Sealed(kind, envelope.frame.height, body, keyring.seal(key, "batch_key"), root_of(blocks), zone)
 
 
-def store(tx: Transaction, sealed: Sealed, event_id: int, chunk_id: int, effect_id: int | None = None) -> None:
+def store(tx: Transaction, sealed: Sealed, release_id: int, event_id: int, chunk_id: int, effect_id: int | None = None) -> None:
     """Stores sealed evidence in the transaction that decides or receives, its key apart from it, beside its event."""
-    tx.run("evidence.add", kind=sealed.kind, event=event_id, chunk=chunk_id, effect=effect_id, rows=sealed.rows, body=sealed.body,
-           wrapped=sealed.key)  # fmt: skip
+    tx.run("evidence.add", kind=sealed.kind, event=event_id, chunk=chunk_id, effect=effect_id, release=release_id, rows=sealed.rows,
+           zone=sealed.zone, body=sealed.body, wrapped=sealed.key)  # fmt: skip
 
 
 def put_back(tx: Transaction, id: int, sealed: Sealed) -> None:
     """Stores evidence that was sealed anew in the place of the old one, whose key is gone with it."""
-    tx.run("evidence.put_back", id=id, body=sealed.body, wrapped=sealed.key)
+    tx.run("evidence.put_back", id=id, zone=sealed.zone, body=sealed.body, wrapped=sealed.key)
 
 
 def unseal(keyring: Keyring, stored: Row) -> Envelope:
@@ -160,6 +165,13 @@ def unseal(keyring: Keyring, stored: Row) -> Envelope:
     except (InvalidTag, ValueError):
         raise Misconfigured("stored evidence cannot be decrypted: it was changed, or its key is that of another batch") from None
     return Envelope.from_bytes(content)
+
+
+def zone_of(keyring: Keyring, stored: Row) -> Zone | None:
+    """What the stored evidence holds at all, by `zone` and `wrapped` of its row; None where that is not known."""
+    if stored["zone"] is None or stored["wrapped"] is None:
+        return None
+    return open_zone(keyring.open(stored["wrapped"], "batch_key"), stored["zone"])
 
 
 def _use(kind: str) -> bytes:

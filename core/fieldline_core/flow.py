@@ -76,7 +76,7 @@ class WriteStep(Document):
 
 
 class Trigger(Document):
-    """What makes the flow run: nothing (by hand), a schedule, or a webhook."""
+    """What makes the flow run: nothing (by hand), a schedule, a webhook, or changes in the system that it reads."""
 
     schedule: str | None = None
     """A cron expression in UTC, for example `0 6 * * *`."""
@@ -86,11 +86,15 @@ class Trigger(Document):
     """The connection whose signed messages are records, or name them."""
     key: str | None = None
     """Path of the record's key in the message's body, for example `data.id`."""
+    changes: dict[str, Any] | None = None
+    """Which changes of the source are listened to, in the connector's own terms; a schedule may stand beside it."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
         if sum(way is not None for way in (self.schedule, self.every, self.webhook)) > 1:
             raise ValueError("a trigger is one of schedule, every and webhook")
+        if self.webhook is not None and self.changes is not None:
+            raise ValueError("a trigger is a webhook or changes, not both")
         if (self.webhook is None) != (self.key is None):
             raise ValueError("a webhook trigger says which path of the body is the record's key (key: data.id)")
         return self
@@ -143,6 +147,8 @@ class Flow(Document):
     def _sound(self) -> Self:
         if self.source is None and self.trigger.webhook is None:
             raise ValueError("a flow reads from a source, or is triggered by a webhook")
+        if self.source is None and self.trigger.changes is not None:
+            raise ValueError("a flow that listens to changes reads the changed records back: give it a source")
         names = [write.name for write in self.writes]
         if len(names) != len(set(names)):
             raise ValueError("each write has a name of its own")

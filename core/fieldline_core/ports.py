@@ -1,6 +1,6 @@
 """What the engine asks of connectors, mappings and models; a class offers what it defines."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -10,6 +10,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from fieldline_core.batch import Batch, Held, Sifted
+from fieldline_core.findings import Finding
 from fieldline_core.receipts import OVERTAKEN, Pending, Receipts, RowReceipt
 from fieldline_core.schema import Catalog, FieldType
 
@@ -65,6 +66,14 @@ class Target(Document):
         """The target's fields that are read by `query` from the very records that this operation writes."""
         return ()
 
+    def reading(self) -> Query | None:
+        """What reads the fields that this operation writes, by the same keys; None where its connector cannot say."""
+        return None
+
+    def existing(self) -> Self:
+        """The same operation on records that are there, which adds none."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -111,6 +120,44 @@ class Event:
 
     id: str
     body: bytes
+
+
+class Topic(Document):
+    """Base of what is listened to, in its system's own language."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A record that has changed; `id` is unique in its topic, `fields` are those that changed, none where the system is silent."""
+
+    id: str
+    key: str
+    fields: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Changes in their order, and the cursor that goes on behind them; `gap` says that some before them were missed."""
+
+    changes: Sequence[Change]
+    after: Cursor
+    gap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a sender wants to be told when its message is stored, where that is not our own JSON."""
+
+    body: bytes
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one verified message brings: its events, each stored before the message is acknowledged."""
+
+    events: tuple[Event, ...]
+    reply: Reply | None = None
 
 
 class Connector(Protocol):
@@ -188,6 +235,19 @@ class Sink(Protocol):
 
 
 @runtime_checkable
+class Checks(Protocol):
+    """Holds what somebody means to read or write against what the system says of itself, before anything runs."""
+
+    def check_query(self, query: Any) -> Iterator[Finding]:
+        """What keeps the query from being read, with paths below it."""
+        ...
+
+    def check_target(self, target: Any, given: Mapping[str, FieldType]) -> Iterator[Finding]:
+        """What keeps the operation from writing fields of these types, with paths below it; `given` may be empty: not known."""
+        ...
+
+
+@runtime_checkable
 class Polls(Protocol):
     """Asks after a write that answered Pending."""
 
@@ -200,8 +260,40 @@ class Polls(Protocol):
 class Hook(Protocol):
     """Verifies inbound messages."""
 
-    def receive(self, request: HookRequest) -> Event:
-        """The verified event; raises Rejected where it is malformed, forged or too old."""
+    def receive(self, request: HookRequest) -> Delivery:
+        """The events of a verified message; raises Rejected where it is malformed, forged or too old."""
+        ...
+
+
+class Shared(Protocol):
+    """A few small values that all threads and processes of one connection have in common, sealed where they are kept."""
+
+    def update(self, name: str, change: Callable[[bytes | None], bytes | None]) -> bytes | None:
+        """The new value, made from the old one under a lock; None where there is none."""
+        ...
+
+
+@runtime_checkable
+class Shares(Protocol):
+    """Has something in common with the same connection in other processes: a login, a count."""
+
+    def share(self, shared: Shared) -> None:
+        """Takes the place where it is kept; called once, before the connection is used."""
+        ...
+
+
+@runtime_checkable
+class Feed(Protocol):
+    """Says what changes, as it changes."""
+
+    Topic: ClassVar[type[Topic]]
+
+    def listen(self, topic: Any, after: Cursor | None, stopped: Callable[[], bool]) -> Iterator[Heard]:
+        """What changes behind `after`, until `stopped`, which is asked each second.
+
+        Where `after` is None, that is from now on, and the first thing heard is the cursor of now. What we wrote ourselves is left
+        out where the system marks it. Raises Unavailable where the system is away, Misconfigured where a person must act.
+        """
         ...
 
 
@@ -246,7 +338,8 @@ class Model(Protocol):
 
 
 __all__ = [
-    "Batch", "Catalog", "Children", "Connector", "ConnectorConfig", "Cursor", "Dedupe", "Discovers", "Document", "Event",
-    "FieldType", "Held", "Hook", "HookRequest", "Lookup", "Model", "Page", "Pending", "Plan", "Polls", "Query", "Receipts",
-    "Sifted", "Sink", "Slice", "Source", "Target", "Tensors", "Wanted",
+    "Batch", "Catalog", "Change", "Checks", "Children", "Connector", "ConnectorConfig", "Cursor", "Dedupe", "Delivery", "Discovers",
+    "Document", "Event", "Feed", "FieldType", "Heard", "Held", "Hook", "HookRequest", "Lookup", "Model", "Page", "Pending", "Plan",
+    "Polls", "Query", "Receipts", "Reply", "Shared", "Shares", "Sifted", "Sink", "Slice", "Source", "Target", "Tensors", "Topic",
+    "Wanted",
 ]  # fmt: skip

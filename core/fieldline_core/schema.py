@@ -46,6 +46,10 @@ class Field(BaseModel):
     updatable: bool = True
     length: int | None = None
     samples: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    unique: bool = False
+    external_id: bool = False
+    computed: bool = False
 
 
 class Entity(BaseModel):

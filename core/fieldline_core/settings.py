@@ -43,6 +43,20 @@ class Settings(BaseSettings):
     stall_s: float = Field(60.0, gt=0, description="A worker that claims nothing for so long while work waits exits.")
     retain_days: int = Field(30, ge=1, description="Days that finished runs and chunks are kept; evidence stays.")
     retain_inbox_days: int = Field(7, ge=7, description="Days that event ids are kept to recognise repeats.")
+    retain_checkpoints_days: int = Field(
+        7, ge=1, description="Days that all checkpoints of the log are kept; of older ones the last of each day stays for good."
+    )
+    witnesses: Path | None = Field(
+        None, description="YAML file that names the witnesses of the log, to whom its checkpoints are shown; the relay reads it."
+    )
+    openlineage_url: str = Field(
+        "", description="Address of an OpenLineage endpoint (https://…/api/v1/lineage) that is told of runs; empty tells nobody."
+    )
+    openlineage_key: SecretStr = Field(SecretStr(""), description="API key for that endpoint, sent as a bearer token.")
+    openlineage_network: str = Field(
+        "", description="Network in which that endpoint lies, such as 10.20.0.0/16, where it is not a public one."
+    )
+    openlineage_namespace: str = Field("fieldline", min_length=1, description="Namespace of the jobs that it is told of.")
     key_backup_days: int = Field(
         7, ge=1, le=365, description="Days that your backups of the table batch_key are kept; a certificate of erasure names them."
     )

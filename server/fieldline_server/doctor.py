@@ -18,6 +18,8 @@ from fieldline_server.wiring import key_provider
 State: TypeAlias = Literal["ok", "note", "problem"]
 _OLDEST_DATABASE = 160_000
 _LOG_LATE_S = 60
+_WITNESS_LATE_S = 3600
+_FEED_LATE_S = 300
 _QUEUES = ("cpu", "write")
 
 
@@ -52,7 +54,8 @@ def examine(settings: Settings) -> list[Check]:
     with closing(Store(settings.database_url.get_secret_value(), connections=1)) as store:
         needed = any(row["body"]["connector"] == "odbc" for row in _all(store, "flows.documents", kind="connection"))
         found += [*_odbc(needed=needed), *_wrapping_key(settings), *_broker(settings)]
-        for look in (_log, _workers, _invariants, _paused, _targets, _dead_letters):
+        found += _witness_file(settings)
+        for look in (_log, _witnesses, _workers, _invariants, _paused, _feeds, _targets, _dead_letters):
             found += look(store)
     return found
 
@@ -116,6 +119,29 @@ def _log(store: Store) -> Iterator[Check]:
         yield Check("log", "problem", words)
     else:
         yield Check("log", "ok", f"{newest[0]['size'] if newest else 0:,} entries sealed, {waiting['n']:,} waiting")
+
+
+def _witness_file(settings: Settings) -> Iterator[Check]:
+    from fieldline_server.witnesses import read_witnesses
+
+    try:
+        read_witnesses(settings)
+    except FieldlineError as error:
+        yield Check("witnesses", "problem", str(error))
+
+
+def _witnesses(store: Store) -> Iterator[Check]:
+    for witness in _all(store, "witness.listing"):
+        name, late = witness["name"], witness["lag_s"] > _WITNESS_LATE_S
+        has = f"{name} has the checkpoint of {witness['size']:,} entries" if witness["seen_at"] else f"{name} has none yet"
+        if witness["forked"]:
+            yield Check("witnesses", "problem", f"{witness['problem']}: stop, keep the database as it is, and find out why")
+        elif late or witness["problem"]:
+            why = witness["problem"] or "is the relay running?"
+            words = f"{has}; there have been newer ones for {witness['lag_s']:,.0f} s: {why}"
+            yield Check("witnesses", "problem" if late else "note", words)
+        else:
+            yield Check("witnesses", "ok", f"{has}, of {witness['seen_at']:%Y-%m-%d %H:%M} UTC")
 
 
 def _wrapping_key(settings: Settings) -> Iterator[Check]:
@@ -216,6 +242,13 @@ def _paused(store: Store) -> Iterator[Check]:
                 "note",
                 f"all write-backs are paused by {tenant['paused_by']}: {tenant['reason']}; 'fieldline writes resume'",
             )
+
+
+def _feeds(store: Store) -> Iterator[Check]:
+    for feed in _all(store, "feeds.failing"):
+        late = feed["seconds"] > _FEED_LATE_S
+        words = f"{feed['flow']} cannot listen to changes for {feed['seconds']:,.0f} s: {feed['last_error']}"
+        yield Check("feeds", "problem" if late else "note", words)
 
 
 def _targets(store: Store) -> Iterator[Check]:

@@ -19,6 +19,8 @@ from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.prove import SealedLog, detail_of, part_of_batch, whole_batch
 from fieldline_core.pipeline.sequence import seal_all
 from fieldline_core.store import Transaction
+from fieldline_server.story import Story
+from fieldline_server.telling import tell_decision
 
 FORMAT = "fieldline-evidence/1"
 _MOST_DECISIONS = 10_000
@@ -48,6 +50,8 @@ class Exported:
     """The entries that the log had."""
     shown: list[dict[str, Any]] = field(default_factory=list)
     """What the page for people shows, of a record."""
+    stories: list[Story] = field(default_factory=list)
+    """The same told as stories, the newest decision first."""
 
 
 Chosen = Sequence[tuple[int, dict[str, Any] | None]]
@@ -65,8 +69,10 @@ def export_evidence(
     done = Exported()
     with engine.store.transaction("evidence.read") as tx, _written_whole(out) as bundle:
         log = SealedLog(tx)
+        log.keep()
         done.size = log.size
-        old = [log.consistency(note) for note in wish.old]
+        witnessed = log.witnessed()
+        old = [log.consistency(note) for note in (*wish.old, *([witnessed] if witnessed else []))]
         leaves = _of_record(engine, tx, wish.key, done) if wish.key is not None else None
         places = sorted(log.position(event) for event in leaves) if leaves is not None else None
         proved = list(_entries(log, wish, places)) if places is not None else None
@@ -91,10 +97,11 @@ def _of_record(engine: Engine, tx: Transaction, key: str, done: Exported) -> dic
     """For each event that concerns a record the leaves of its batch that do, behind the header."""
     places = tx.all("evidence.find", key_hash=engine.keyring.hash_key(key), limit=_MOST_DECISIONS)
     if not places:
-        raise Misconfigured("nothing was decided on this record: is its key written as 'fieldline decisions' takes it?")
+        raise Misconfigured("nothing was decided on this record: is its key written as 'fieldline decisions record:KEY' finds it?")
     if len(places) == _MOST_DECISIONS:
         raise Misconfigured(f"there are {_MOST_DECISIONS:,} decisions on this record or more: export a range of the log instead")
     found: dict[int, list[int]] = {}
+    done.stories = [tell_decision(engine, place["chunk_id"], place["row_no"], key) for place in places[:_MOST_SHOWN]]
     for chunk in sorted({place["chunk_id"] for place in places}):
         for row in tx.all("evidence.of_chunk", chunk=chunk):
             envelope = unseal(engine.keyring, row)
@@ -142,6 +149,8 @@ def _write_rest(bundle: zipfile.ZipFile, log: SealedLog, old: list[dict[str, Any
     bundle.writestr("checkpoint", log.note)
     if old:
         bundle.writestr("consistency.jsonl", b"".join(_json(each) for each in old))
+    if changes := list(log.key_changes()):
+        bundle.writestr("keys.jsonl", b"".join(_json(each) for each in changes))
     bundle.writestr("index.html", _page(facts, log, wish, done))
 
 

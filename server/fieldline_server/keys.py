@@ -36,7 +36,7 @@ class Scope(StrEnum):
     KEYS = "keys"
     """Make and revoke keys, with no scope that the maker lacks."""
     AUDIT = "audit"
-    """See audit events, and decisions, previews and backtests with the values of their records."""
+    """See audit events, and decisions, reports, previews and backtests with the values of their records."""
     ERASE = "erase"
     """Erase all that is kept of a record."""
     METRICS = "metrics"

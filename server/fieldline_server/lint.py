@@ -11,13 +11,14 @@ from fieldline_core.findings import Finding, did_you_mean, errors
 from fieldline_core.flow import Connection, Flow, digest_of
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.schedule import next_time
-from fieldline_core.ports import Children, Document, Hook, Lookup, Sink
+from fieldline_core.ports import Children, Document, Feed, Hook, Lookup, Plan, Sink
 from fieldline_core.ports import Source as ReadsRecords
 from fieldline_core.validation import validate
 from fieldline_core.yaml_source import Source, parse
 from fieldline_inference import Registry
-from fieldline_mappings import MappingDocument, lint_mapping
+from fieldline_mappings import MappingDocument, compile_mapping, lint_mapping
 from fieldline_mappings import digest as mapping_digest
+from fieldline_server.lint_systems import findings_of_systems
 
 _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS: dict[str, type[Document]] = {"connection": Connection, "mapping": MappingDocument, "flow": Flow}
@@ -127,6 +128,10 @@ class Linter:
         if flow.source:
             needed = Lookup if flow.trigger.webhook else ReadsRecords
             yield from self._used(flow.source.connection, "source.connection", needed, "Query", flow.source.query, "source.query")
+            if flow.trigger.changes is not None:
+                yield from self._used(flow.source.connection, "source.connection", Lookup, None, {}, "")
+                path, changes = "trigger.changes", flow.trigger.changes
+                yield from self._used(flow.source.connection, path, Feed, "Topic", changes, path)
         for number, lookup in enumerate(flow.lookups):
             path = f"lookups[{number}]"
             yield from self._used(lookup.connection, f"{path}.connection", Children, "Query", lookup.query, f"{path}.query")
@@ -135,6 +140,14 @@ class Linter:
                 write.connection, f"writes[{number}].connection", Sink, "Target", write.target, f"writes[{number}].target"
             )
         yield from self._answers(flow)
+        yield from findings_of_systems(flow, self._known["connection"], self._plan(flow))
+
+    def _plan(self, flow: Flow) -> Plan | None:
+        """The flow's mapping compiled for its model; None where that fails, which is said elsewhere."""
+        try:
+            return compile_mapping(self._known["mapping"][flow.mapping], self._registry.resolve(flow.models[0]).signature)
+        except (KeyError, Misconfigured):
+            return None
 
     def _triggered(self, flow: Flow) -> Iterator[Finding]:
         if flow.trigger.webhook:
@@ -158,7 +171,8 @@ class Linter:
             return
         if not _offers(kind, ability):
             words = {"Source": "read", "Lookup": "read by key", "Sink": "write", "Hook": "receive messages"}
-            word = {**words, "Children": "read the rows that belong to records"}[ability.__name__]
+            words |= {"Children": "read the rows that belong to records", "Feed": "say what changes"}
+            word = words[ability.__name__]
             yield Finding("ability", path, f"the connector {connection.connector!r} of the connection {name!r} cannot {word}.")
         elif part:
             yield from _within(getattr(kind, part), data, below)

@@ -50,6 +50,8 @@ _FAMILIES: Sequence[tuple[str, str, str, tuple[str, ...], str]] = (
     ("oldest", "fieldline_oldest_due_seconds", "How long the oldest claimable work has been due.", ("kind",), "seconds"),
     ("log", "fieldline_log_waiting", "Events that are recorded and not sealed in the log yet.", (), "n"),
     ("log", "fieldline_log_lag_seconds", "How long the oldest of them has waited.", (), "oldest_s"),
+    ("witnesses", "fieldline_witness_lag_seconds", "Since when there are entries that a witness lacks.", ("witness",), "lag_s"),
+    ("witnesses", "fieldline_witness_refuses", "1 where a witness has seen another log.", ("witness",), "refuses"),
     ("workers", "fieldline_workers", "Workers seen in the last half minute.", ("queue",), "workers"),
     ("workers", "fieldline_worker_slots", "Slots of these workers.", ("queue",), "slots"),
     ("paused", "fieldline_flow_paused", "1 where the flow is paused.", ("flow",), "n"),

@@ -232,7 +232,9 @@ def _trigger(flow: Flow) -> str:
     if flow.trigger.webhook:
         return f"signed messages to the connection {flow.trigger.webhook}"
     schedule = schedule_text(flow)
-    return f"schedule {schedule} (UTC)" if schedule else "by hand"
+    ways = [f"schedule {schedule} (UTC)"] if schedule else []
+    ways += [f"changes in {flow.source.connection}"] if flow.source and flow.trigger.changes is not None else []
+    return ", ".join(ways) or "by hand"
 
 
 def _system(flow: Flow, connection: Connection, config: Any, about: str) -> System:

@@ -17,7 +17,7 @@ from fieldline_core.errors import Misconfigured
 from fieldline_core.flow import Connection, LookupStep, Release, WriteStep, release_from
 from fieldline_core.keyring import KeyFile, KeyProvider, Keyring, KeyVariable, open_keyring
 from fieldline_core.pipeline.engine import Engine
-from fieldline_core.ports import Plan, Query, Target
+from fieldline_core.ports import Plan, Query, Shares, Target, Topic
 from fieldline_core.secret import Secret
 from fieldline_core.settings import Settings
 from fieldline_core.store import Row, Store
@@ -25,6 +25,8 @@ from fieldline_inference import OnnxModel, Registry, Sessions
 from fieldline_mappings import MappingDocument, compile_mapping
 from fieldline_mappings.formula import LANGUAGE
 from fieldline_server import __version__
+from fieldline_server.secrets_used import SecretsUsed
+from fieldline_server.shared import SharedValues
 
 _FRESH_S = 2.0
 _KEPT = 256
@@ -53,11 +55,13 @@ class Kept(Generic[V]):
 class Wiring:
     """The engine's parts, kept for the life of a process."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, keyring: Keyring | None = None) -> None:
         self._store = store
+        self._keyring = keyring
         self.registry = Registry(store)
         self._sessions = Sessions(self.registry, settings.data_directory / "models", settings.model_cache)
         self._connectors: dict[str, tuple[str, float, Any]] = {}
+        self._secrets = SecretsUsed(store)
         self._lock = threading.Lock()
         self._releases: Kept[Release] = Kept()
         self._plans: Kept[Plan] = Kept()
@@ -70,10 +74,13 @@ class Wiring:
             if connector is not None and time.monotonic() - checked_at < _FRESH_S:
                 return connector
             row = self._document("connection", name)
+            self._secrets.note(name, row)
             if row["digest"] != digest:
                 if connector is not None:
                     connector.close()
                 connector = open_connection(Connection.model_validate(row["body"]))
+                if self._keyring and isinstance(connector, Shares):
+                    connector.share(SharedValues(self._store, self._keyring, name))
             self._connectors[name] = (row["digest"], time.monotonic(), connector)
             return connector
 
@@ -99,6 +106,15 @@ class Wiring:
             ("query", release.id), lambda: self._class(source.connection).Query.model_validate(source.query)
         )
         return query
+
+    def topic(self, release: Release) -> Topic:
+        """Which changes the release listens to, in its connector's terms."""
+        source, changes = release.flow.source, release.flow.trigger.changes
+        assert source is not None
+        topic: Topic = self._asked.get(
+            ("topic", release.id), lambda: self._class(source.connection).Topic.model_validate(changes)
+        )
+        return topic
 
     def child_query(self, release: Release, lookup: LookupStep) -> Query:
         """What one of the release's lookups reads, in its connector's terms."""
@@ -168,7 +184,7 @@ def open_engine(settings: Settings, worker: str = "", *, connections: int = 4) -
     keyring = open_keyring(store, key_provider(settings))
     Secret.from_store = lambda name: stored_secret(store, keyring, name)
     owner = f"{worker or socket.gethostname()}/{os.getpid()}"
-    return Engine(store, keyring, settings, Wiring(settings, store), owner)
+    return Engine(store, keyring, settings, Wiring(settings, store, keyring), owner)
 
 
 def stored_secret(store: Store, keyring: Keyring, name: str) -> str:

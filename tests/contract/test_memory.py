@@ -5,8 +5,8 @@ from uuid import uuid4
 import polars as pl
 import pytest
 
-from fieldline_connectors.memory import Memory, MemoryConfig, MemoryQuery, MemoryTarget, Mode, store
-from fieldline_connectors.testing import ConnectorContract, TargetRows, sample_rows
+from fieldline_connectors.memory import Memory, MemoryConfig, MemoryQuery, MemoryTarget, MemoryTopic, Mode, store
+from fieldline_connectors.testing import ConnectorContract, MakeChange, TargetRows, sample_rows
 from fieldline_core.batch import Batch
 
 FIELDS = {name: name for name in sample_rows().frame.columns}
@@ -41,6 +41,21 @@ class TestMemory(ConnectorContract):
     @pytest.fixture
     def bad_row(self) -> None:
         return None
+
+    @pytest.fixture
+    def topic(self) -> MemoryTopic:
+        return MemoryTopic(table="orders")
+
+    @pytest.fixture
+    def make_change(self, connector: Memory) -> MakeChange:
+        keys = (f"c-{number}" for number in range(100))
+
+        def change() -> str:
+            key = next(keys)
+            store(connector.config.store).put("orders", sample_rows([key, *"xyz"]).slice(0, 1))
+            return key
+
+        return change
 
     @pytest.fixture
     def target_rows(self, connector: Memory) -> TargetRows:

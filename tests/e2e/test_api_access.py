@@ -92,6 +92,9 @@ CHANGING = {
     "POST /v1/writes/pause": Change("writes.paused", REASON),
     "POST /v1/writes/resume": Change("writes.resumed", {}, before=pause_first("/v1/writes/pause")),
     "POST /v1/erasures": Change("record.erased", {"json": {"key": "k", "why": "a test"}}, before=hold_a_record),
+    "POST /v1/undos": Change(
+        "undo.requested", {"json": {"flow": "triage", "since": "2026-01-01T00:00:00Z", "apply": True, "why": "a test"}}
+    ),
     "POST /v1/keys": Change("key.made", {"json": {"label": "new", "scopes": ["read"]}}),
     "DELETE /v1/keys/{id}": Change("key.revoked", {}, "/v1/keys/THE-KEY"),
     "POST /hooks/{flow}": Change(
@@ -158,7 +161,8 @@ def test_a_change_leaves_its_audit_event(name: str, api: Served, client: httpx.C
 def test_a_record_that_is_looked_at_leaves_an_audit_event_without_its_key(api: Served, client: httpx.Client) -> None:
     hold_a_record(api, client, key := api.key())
     assert client.get("/v1/dead-letters/1", headers=key).json()["record"] == {"a": "none", "b": None}
-    assert client.get("/v1/decisions", params={"key": "k"}, headers=key).json()["items"][0]["source"] == {"a": "none", "b": None}
+    (decision,) = client.get("/v1/decisions", params={"q": "record:k"}, headers=key).json()["items"]
+    assert decision["source"] == {"a": "none", "b": None}
     viewed = api.events("dead_letter.viewed") + api.events("decision.viewed")
     assert len(viewed) == 2
     assert "'k'" not in str([row["detail"] for row in viewed])

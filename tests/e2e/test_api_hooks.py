@@ -42,7 +42,7 @@ def test_an_event_is_stored_once_however_often_it_comes(api: Served, client: htt
     first = client.post("/hooks/triage", **signed("m1", {"id": "k", "a": 1}))
     again = client.post("/hooks/triage", **signed("m1", {"id": "k", "a": 1}))
     assert (first.status_code, again.status_code) == (202, 200)
-    assert first.json() == again.json() == {"event": stored(api.engine.store)[0]["id"]}
+    assert first.json() == again.json() == {"events": [stored(api.engine.store)[0]["id"]]}
     assert len(stored(api.engine.store)) == 1
 
 

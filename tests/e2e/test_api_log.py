@@ -55,6 +55,18 @@ def test_tools_read_the_checkpoint_and_the_tiles(api: Served, client: httpx.Clie
     assert b"config.published" in entries.content
 
 
+def test_a_checkpoint_that_no_witness_has_cosigned_is_not_shown_as_witnessed(api: Served, client: httpx.Client) -> None:
+    seal_all(api.engine)
+    answer = client.get("/v1/log/checkpoint", params={"witnessed": True}, headers=api.key("audit"))
+    assert "no witness" in problem(answer, 404, "not_found")["detail"]
+    with api.engine.store.transaction("cosigned") as tx:
+        newest = tx.one("log.newest")
+        assert newest is not None
+        tx.run("witness.cosigned", name="w1", size=newest["size"], lines="\N{EM DASH} w1 AAAAAAAA\n")
+    answer = client.get("/v1/log/checkpoint", params={"witnessed": True}, headers=api.key("audit"))
+    assert answer.content == bytes(newest["note"]) + "\N{EM DASH} w1 AAAAAAAA\n".encode()
+
+
 @pytest.mark.parametrize("path", ["0/001", "0/000.p/0", "9", "entries/x", "0/000.p/250", "../key"])
 def test_what_is_no_tile_of_the_log_is_not_found(path: str, api: Served, client: httpx.Client) -> None:
     seal_all(api.engine)

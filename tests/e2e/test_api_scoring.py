@@ -55,7 +55,7 @@ def test_each_record_is_answered_in_order_and_one_that_is_held_does_not_stop_the
 def test_an_answer_refers_to_a_decision_that_is_stored_with_its_source(api: Served, client: httpx.Client) -> None:
     key = api.key()
     (item,) = client.post("/v1/flows/triage/score", json=asked(("k1", SOUND)), headers=key).json()["items"]
-    (decision,) = client.get("/v1/decisions", params={"key": "k1"}, headers=key).json()["items"]
+    (decision,) = client.get("/v1/decisions", params={"q": "record:k1"}, headers=key).json()["items"]
     assert item["decision"] == {"release": decision["release"], "clock": decision["clock"]}
     assert (decision["source"], decision["fields"]) == ({"a": "3", "b": "1"}, item["fields"])
 

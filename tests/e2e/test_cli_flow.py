@@ -137,10 +137,10 @@ def test_runs_are_listed_and_shown(command: Command, run: Any) -> None:
 
 
 def test_a_decision_is_shown_whole_by_the_parts_of_its_key(command: Command, run: Any) -> None:
-    (decision,) = command.json("decisions", "1", "17")
+    (decision,) = command.json("decisions", "record:1", "record:17")["items"]
     assert decision["fields"]["demand_level"] in ("low", "normal", "high")
     assert decision["writes"][0]["outcome"] == "written"
-    assert "expected_bikers" in command("decisions", "1", "17").stdout
+    assert "expected_bikers" in command("decisions", "record:1", "record:17").stdout
 
 
 def test_dead_letters_are_looked_at_mended_and_run_again(command: Command, run: Any) -> None:
@@ -204,11 +204,23 @@ def test_models_are_listed_and_aliases_moved(command: Command, published: Path) 
 
 
 def test_every_act_is_in_the_audit_trail(command: Command, run: Any) -> None:
-    command("decisions", "1", "17")
+    command("decisions", "record:1", "record:17")
     command("secrets", "set", "another", given="x")
-    seen = {each["event"] for each in command.json("audit", "--limit", "500")}
+    seen = {each["event"] for each in command.json("audit", "--limit", "500")["items"]}
     assert seen >= {"config.published", "run.requested", "decision.viewed", "model.imported", "secret.stored", "key.made"}
-    assert command("audit", "--event", "run.reqested").returncode == 2
+    refused = command("audit", "list", "action:run.reqested")
+    assert (refused.returncode, "Did you mean 'run.requested'?" in " ".join(refused.stderr.split())) == (2, True), refused.stderr
+
+
+def test_decisions_and_events_are_found_page_by_page(command: Command, run: Any) -> None:
+    first = command.json("decisions", "flow:bike-demand", "outcome:written", "--limit", "2")
+    second = command.json("decisions", "flow:bike-demand", "outcome:written", "--limit", "2", "--cursor", first["next"])
+    assert len({each["decision"] for each in [*first["items"], *second["items"]]}) == 4
+    (asked,) = command.json("audit", "list", "action:run.requested", "--limit", "1")["items"]
+    assert asked["detail"]["flow"] == "bike-demand"
+    refused = command("decisions", "flow:bike-demnad")
+    assert (refused.returncode, "Did you mean" in refused.stderr) == (2, True)
+    assert command("decisions", "record:none").stdout == "nothing was decided on this record\n"
 
 
 def test_the_evidence_on_a_record_is_exported_and_verified_by_a_program_that_knows_nothing_of_us(

@@ -177,7 +177,7 @@ def test_a_file_is_there_whole_or_not_at_all(command: Command) -> None:
 def test_who_read_records_is_in_the_audit_trail(command: Command) -> None:
     command("preview", "churn", "--rows", "1")
     command("export-features", "churn", "--out", "audited.parquet", "--labels", "churned")
-    events = {each["event"]: each["detail"] for each in reversed(command.json("audit", "--limit", "500"))}
+    events = {each["event"]: each["detail"] for each in reversed(command.json("audit", "--limit", "500")["items"])}
     assert events["preview.viewed"]["flow"] == "churn"
     assert events["features.exported"]["labels"] == ["churned"]
 
@@ -236,7 +236,7 @@ def test_a_backtest_reads_well_and_is_audited(command: Command) -> None:
     assert command("backtest", "nowhere.yaml", "--flow", "churn").returncode == 2
     wrong = command("backtest", changed(command, features=[{"name": "a", "formula": "revenu"}]), "--flow", "churn")
     assert "Did you mean 'revenue'?" in wrong.stderr
-    events = [each["detail"] for each in command.json("audit", "--event", "backtest.viewed")]
+    events = [each["detail"] for each in command.json("audit", "list", "action:backtest.viewed")["items"]]
     assert events[0]["flow"] == "churn"
     assert set(events[0]) == {"flow", "release", "old", "new", "count"}
 

@@ -18,7 +18,7 @@ from fieldline_mappings import MappingDocument, lint_mapping
 from fieldline_server.lint import KINDS
 
 EXAMPLES = [path.read_text() for path in (Path(__file__).resolve().parents[2] / "examples").glob("*/flow.yaml")]
-LONG = settings(max_examples=200_000, deadline=None, suppress_health_check=list(HealthCheck))
+LONG = settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
 SOME = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 EDITS = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 20), st.text(max_size=12)), min_size=1, max_size=4)
 

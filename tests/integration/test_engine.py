@@ -1,9 +1,8 @@
 """A flow from end to end, on a real store, step by step."""
 
 
-from tests.engines import Bench, answers, documents, put
+from tests.engines import Bench, answers, decisions_on, documents, put
 
-from fieldline_core.pipeline.find import find_decisions
 from fieldline_core.pipeline.manage import list_runs, request_run
 
 
@@ -37,14 +36,14 @@ def test_a_decision_is_found_by_its_key_with_everything_it_rests_on(bench: Bench
     request_run(bench.engine, "found", "test")
     bench.drain()
 
-    (decision,) = find_decisions(bench.engine, "x")
+    (decision,) = decisions_on(bench.engine, "x")
 
     assert decision["source"] == {"a": 2.0, "b": 1.0}
     assert decision["features"] == {"a": 2.0, "b": 1.0}
     assert decision["outputs"] == {"score": 3.0}
     assert decision["fields"] == {"score": 3.0}
     assert decision["writes"][0]["outcome"] == "written"
-    assert find_decisions(bench.engine, "y") == []
+    assert decisions_on(bench.engine, "y") == []
 
 
 def test_an_unchanged_record_is_not_written_again_but_a_changed_one_is(bench: Bench) -> None:

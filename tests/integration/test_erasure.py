@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.engines import Bench, documents, put
+from tests.engines import Bench, decisions_on, documents, put
 
 import fieldline_verify
 from fieldline_connectors import memory
@@ -23,7 +23,6 @@ from fieldline_core.pipeline import erase as erasing
 from fieldline_core.pipeline.accept import accept
 from fieldline_core.pipeline.certificate import certify
 from fieldline_core.pipeline.erase import erase, survey
-from fieldline_core.pipeline.find import find_decisions
 from fieldline_core.pipeline.hold import list_holds, place_hold, release_hold
 from fieldline_core.pipeline.manage import current_release, request_run
 from fieldline_core.pipeline.prove import SealedLog
@@ -87,17 +86,17 @@ def keys(bench: Bench) -> list[bytes]:
 def test_an_erased_record_is_gone_and_every_proof_still_holds(bench: Bench, tmp_path: Path) -> None:
     decide(bench, "gone")
     before = exported(bench, tmp_path / "before.zip")
-    neighbour = find_decisions(bench.engine, "gone4")
+    neighbour = decisions_on(bench.engine, "gone4")
     old = keys(bench)
 
     certificate = certify(bench.engine, erase(bench.engine, "gone3", "test", WHY))
 
-    assert find_decisions(bench.engine, "gone3") == []
+    assert decisions_on(bench.engine, "gone3") == []
     assert certificate.erased == {"decisions": 2, "receipts": 2, "batches": 4, "dead_letters": 0, "events": 0, "writes": 0}
     assert not set(old) & set(keys(bench)), "every batch with the record has a new key"
     assert all("gone3" not in envelope.frame["key"] for envelope in envelopes(bench))
     assert all(envelope.salt(*envelope.erased) == bytes(16) for envelope in envelopes(bench)), "one row of each, with its salt"
-    assert find_decisions(bench.engine, "gone4") == neighbour
+    assert decisions_on(bench.engine, "gone4") == neighbour
     for out in (before, exported(bench, tmp_path / "neighbour.zip", key="gone4"), exported(bench, tmp_path / "all.zip")):
         assert verified(bench, out)
     with pytest.raises(Misconfigured, match="nothing was decided"):
@@ -149,7 +148,7 @@ def test_a_survey_counts_and_changes_nothing(bench: Bench) -> None:
     assert found.counts == {"decisions": 2, "receipts": 0, "batches": 2, "dead_letters": 2, "events": 0, "writes": 0}
     assert found.flows == {"look"}
     assert keys(bench) == before
-    assert len(find_decisions(bench.engine, "look7")) == 2
+    assert len(decisions_on(bench.engine, "look7")) == 2
 
 
 def test_a_record_that_comes_again_is_decided_anew_and_can_be_erased_again(bench: Bench, tmp_path: Path) -> None:
@@ -158,7 +157,7 @@ def test_a_record_that_comes_again_is_decided_anew_and_can_be_erased_again(bench
     request_run(bench.engine, "back", "test")
     bench.drain()
 
-    (decision,) = find_decisions(bench.engine, "back3")
+    (decision,) = decisions_on(bench.engine, "back3")
     assert decision["fields"] == {"score": 5.0}
     assert erase(bench.engine, "back3", "test", WHY) > first
     assert verified(bench, exported(bench, tmp_path / "all.zip"))
@@ -184,7 +183,7 @@ def test_events_are_emptied_and_a_repeat_is_still_recognised(bench: Bench) -> No
     assert [row["body"] is None for row in bench.all("SELECT body FROM inbox ORDER BY id")] == [False, True, False]
     send(bench, "events", "e1", '{"id": "p1", "a": 1, "b": 2}')
     assert bench.step() == 0
-    assert find_decisions(bench.engine, "p1") == []
+    assert decisions_on(bench.engine, "p1") == []
 
 
 def test_work_under_way_comes_first(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +228,7 @@ def test_what_comes_while_a_record_is_erased_is_taken_in_as_new(bench: Bench, mo
     erase(bench.engine, "p1", "test", WHY)
     bench.drain()
 
-    (decision,) = find_decisions(bench.engine, "p1")
+    (decision,) = decisions_on(bench.engine, "p1")
     assert decision["fields"] == {"score": 8.0}
 
 
@@ -335,7 +334,7 @@ def test_evidence_that_was_changed_is_not_sealed_anew(bench: Bench) -> None:
     with pytest.raises(Misconfigured, match="does not have the root that the log holds: nothing was erased"):
         erase(bench.engine, "forged3", "test", WHY)
     assert keys(bench) == before
-    assert len(find_decisions(bench.engine, "forged3")) == 2
+    assert len(decisions_on(bench.engine, "forged3")) == 2
 
 
 def test_what_works_with_kept_decisions_goes_on_beside_erased_ones(bench: Bench) -> None:
@@ -373,13 +372,13 @@ def test_a_process_that_ends_on_the_way_is_asked_again(site: str, bench: Bench, 
     wish = ("audit", "erase", "--key", "crash3", "--why", WHY)
     assert command(*wish, FIELDLINE_CRASH_AT=site).returncode == 137
     done = site.startswith("erase.commit:before")
-    assert len(find_decisions(bench.engine, "crash3")) == (2 if done else 0), "all or nothing"
+    assert len(decisions_on(bench.engine, "crash3")) == (2 if done else 0), "all or nothing"
 
     again = command(*wish)
 
     assert again.returncode == 0, again.stderr
     assert again.stdout.startswith("CERTIFICATE OF ERASURE")
-    assert find_decisions(bench.engine, "crash3") == []
+    assert decisions_on(bench.engine, "crash3") == []
     assert len(bench.all("SELECT 1 FROM log_entry WHERE event = 'record.erased'")) == 1
     assert verified(bench, exported(bench, tmp_path / "all.zip"))
 
@@ -394,6 +393,6 @@ def test_the_command_line_holds_releases_and_counts(bench: Bench, command: Any) 
     assert command("audit", "release", "crash3", "--why", "closed").stdout == "released\n"
     found = json.loads(command("audit", "erase", "--key", "crash3", "--why", WHY, "--dry-run", "--json").stdout)
     assert (found["decisions"], found["flows"]) == (2, ["crash"])
-    assert len(find_decisions(bench.engine, "crash3")) == 2
+    assert len(decisions_on(bench.engine, "crash3")) == 2
     certificate = json.loads(command("audit", "erase", "--key", "crash3", "--why", WHY, "--json").stdout)
     assert (certificate["format"], certificate["erased"]["decisions"]) == ("fieldline-erasure/1", 2)

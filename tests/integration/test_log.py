@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.engines import Bench, documents, put
+from tests.engines import Bench, decisions_on, documents, put
 
 import fieldline_verify
 from fieldline_core.errors import Misconfigured
 from fieldline_core.events import record
 from fieldline_core.ledger import open_checkpoint, parse_path
-from fieldline_core.pipeline.find import find_decisions
 from fieldline_core.pipeline.invariants import check_invariants
 from fieldline_core.pipeline.manage import cancel_run, request_run
 from fieldline_core.pipeline.prove import SealedLog
@@ -114,7 +113,7 @@ def test_the_decisions_on_a_record_are_exported_and_verified_without_us(
     with zipfile.ZipFile(out) as bundle:
         told = b"".join(bundle.read(name) for name in bundle.namelist())
     assert b"ask4" not in told, "a neighbour's row is nobody's business"
-    (decision,) = find_decisions(bench.engine, "ask3")
+    (decision,) = decisions_on(bench.engine, "ask3")
     assert decision["fields"] == {"score": 5.0}
 
 

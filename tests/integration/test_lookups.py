@@ -5,11 +5,10 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
-from tests.engines import Bench, answers
+from tests.engines import Bench, answers, decisions_on
 
 from fieldline_connectors import memory
 from fieldline_core.batch import Batch
-from fieldline_core.pipeline.find import find_decisions
 from fieldline_core.pipeline.manage import request_run
 
 RECORD = {"a": "number", "orders": {"amount": "number", "state": "text"}}
@@ -67,7 +66,7 @@ def test_a_records_rows_are_summed_and_counted(bench: Bench) -> None:
 def test_the_rows_are_in_the_evidence(bench: Bench) -> None:
     bench.apply(documents())
     run(bench)
-    (decision,) = find_decisions(bench.engine, "ada")
+    (decision,) = decisions_on(bench.engine, "ada")
     assert decision["source"]["orders"] == [{"amount": 7.5, "state": "lost"}, {"amount": 10.0, "state": "won"}]
     assert decision["features"] == {"won": 10.0, "count": 2.0}
 
@@ -78,7 +77,7 @@ def test_a_record_whose_rows_changed_is_decided_on_again(bench: Bench) -> None:
     order("o4", "cyd", 4.0, "won")
     run(bench)
     assert answers("shop")["cyd"] == 7.0
-    assert [len(find_decisions(bench.engine, key)) for key in ("ada", "bob", "cyd")] == [1, 1, 2]
+    assert [len(decisions_on(bench.engine, key)) for key in ("ada", "bob", "cyd")] == [1, 1, 2]
 
 
 def test_rows_are_found_by_another_field_than_the_key(bench: Bench) -> None:

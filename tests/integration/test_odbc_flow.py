@@ -6,10 +6,9 @@ from pathlib import Path
 import psycopg
 import pytest
 import yaml
-from tests.engines import Bench
+from tests.engines import Bench, decisions_on
 
 from fieldline_core.pipeline import manage
-from fieldline_core.pipeline.find import find_decisions
 from fieldline_core.pipeline.invariants import check_invariants
 from fieldline_server.embedded import Database
 
@@ -59,7 +58,7 @@ def test_every_row_of_the_table_gets_its_score(bench: Bench, erp: Database) -> N
     bench.drain()
 
     assert execute(erp, "SELECT count(*) FROM customers WHERE score = 2 * a - b") == [(250,)]
-    (decision,) = find_decisions(bench.engine, "7")
+    (decision,) = decisions_on(bench.engine, "7")
     assert decision["source"] == {"a": "7.00", "b": 1.0, "score": None}
     assert decision["writes"][0]["outcome"] == "written"
 
@@ -77,7 +76,7 @@ def test_a_field_that_a_person_changed_since_it_was_read_is_left_alone(bench: Be
     assert execute(erp, "SELECT score FROM customers WHERE id IN (7, 8) ORDER BY id") == [(42.0,), (15.0,)]
     (row,) = manage.list_runs(bench.engine, id=run)
     assert (row["written"], row["left_alone"]) == (249, 1)
-    (decision,) = find_decisions(bench.engine, "7")
+    (decision,) = decisions_on(bench.engine, "7")
     assert decision["writes"][0]["outcome"] == "changed_by_person"
 
 

@@ -1,6 +1,6 @@
 """The contract finds out connectors that break it: each one here breaks one promise."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from inspect import signature
 from typing import Any, ClassVar
@@ -9,11 +9,11 @@ from uuid import uuid4
 import pytest
 from pydantic import Field
 
-from fieldline_connectors.memory import Memory, MemoryConfig, MemoryQuery, MemoryTarget, store
+from fieldline_connectors.memory import Memory, MemoryConfig, MemoryQuery, MemoryTarget, MemoryTopic, store
 from fieldline_connectors.testing import ConnectorContract, sample_rows
 from fieldline_core.batch import Batch
 from fieldline_core.errors import Unavailable
-from fieldline_core.ports import ConnectorConfig, Cursor, Event, HookRequest, Page, Slice
+from fieldline_core.ports import ConnectorConfig, Cursor, Event, Heard, HookRequest, Page, Slice
 from fieldline_core.receipts import Outcome, Pending, Receipts, RowReceipt
 from fieldline_core.secret import Secret
 
@@ -70,6 +70,43 @@ def test_a_source_that_breaks_its_promise_is_found_out(liar: type[Memory], test:
     getattr(contract_of(Memory), test)(filled(Memory), QUERY)
     with pytest.raises(BROKEN):
         getattr(contract_of(liar), test)(filled(liar), QUERY)
+
+
+class HearsTheOld(Memory):
+    def listen(self, topic: MemoryTopic, after: Cursor | None, stopped: Callable[[], bool]) -> Iterator[Heard]:
+        yield Heard((), after or {"at": 0})
+        yield from super().listen(topic, after or {"at": 0}, stopped)
+
+
+class ForgetsItsPlace(Memory):
+    def listen(self, topic: MemoryTopic, after: Cursor | None, stopped: Callable[[], bool]) -> Iterator[Heard]:
+        for heard in super().listen(topic, after, stopped):
+            yield Heard(heard.changes, {"at": 0})
+
+
+@pytest.mark.parametrize(
+    ("liar", "test"),
+    [
+        (HearsTheOld, "test_listening_begins_now_and_says_where_that_is"),
+        (ForgetsItsPlace, "test_listening_goes_on_behind_every_cursor"),
+    ],
+)
+def test_a_feed_that_breaks_its_promise_is_found_out(liar: type[Memory], test: str) -> None:
+    def change(memory: Memory) -> Callable[[], str]:
+        keys = (f"c-{number}" for number in range(100))
+
+        def one() -> str:
+            key = next(keys)
+            store(memory.config.store).put("orders", sample_rows([key, *"xyz"]).slice(0, 1))
+            return key
+
+        return one
+
+    topic = MemoryTopic(table="orders")
+    sound, lying = filled(Memory), filled(liar)
+    getattr(contract_of(Memory), test)(sound, topic, change(sound))
+    with pytest.raises(BROKEN):
+        getattr(contract_of(liar), test)(lying, topic, change(lying))
 
 
 def test_a_lookup_that_finds_too_much_is_found_out() -> None:

@@ -163,3 +163,11 @@ class OdbcTarget(Target):
         """The columns that are compared before they are written, where the rows that are read are the ones that are written."""
         same = isinstance(query, OdbcQuery) and query.table == self.table
         return tuple(self.fields) if same and self.check_before and self.operation != "insert" else ()
+
+    def reading(self) -> OdbcQuery:
+        """The columns that are written, by key, whatever the flow's own query leaves out."""
+        return OdbcQuery(table=self.table, key=self.key, columns=tuple(self.fields))
+
+    def existing(self) -> Self:
+        """An update, which adds no row."""
+        return self.model_copy(update={"operation": "update"})

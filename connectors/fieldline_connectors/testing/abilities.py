@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from fieldline_core.errors import Misconfigured, Unavailable
-from fieldline_core.ports import Discovers, Hook, Lookup, Sink, Source
+from fieldline_core.ports import Discovers, Feed, Hook, Lookup, Sink, Source
 
 
 class ConnectorFixtures:
@@ -30,7 +30,9 @@ class ConnectorFixtures:
         missing(self.connector_class, "check", "unreachable", "a connector whose system does not answer, or None")
 
 
-_VERBS: dict[type[Any], str] = {Discovers: "discover", Hook: "receive", Lookup: "lookup", Sink: "write", Source: "read"}
+_VERBS: dict[type[Any], str] = {
+    Discovers: "discover", Feed: "listen", Hook: "receive", Lookup: "lookup", Sink: "write", Source: "read",
+}  # fmt: skip
 
 
 def missing(connector_class: type[Any], verb: str, name: str, what: str) -> NoReturn:
@@ -41,7 +43,7 @@ def missing(connector_class: type[Any], verb: str, name: str, what: str) -> NoRe
 
 
 def offers(connector_class: type[Any], verb: str) -> bool:
-    """Whether the class defines that verb: `read`, `lookup`, `write`, `receive` or `discover`."""
+    """Whether the class defines that verb: `read`, `lookup`, `write`, `receive`, `listen` or `discover`."""
     return callable(getattr(connector_class, verb, None))
 
 

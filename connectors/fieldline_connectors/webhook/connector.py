@@ -14,7 +14,7 @@ from fieldline_connectors.webhook.schemes import Scheme, id_in_body
 from fieldline_connectors.webhook.signatures import check_secrets
 from fieldline_core import crash
 from fieldline_core.errors import Misconfigured
-from fieldline_core.ports import Dedupe, Event, HookRequest, Slice, Target
+from fieldline_core.ports import Dedupe, Delivery, Event, HookRequest, Slice, Target
 from fieldline_core.receipts import Outcome, Receipts, RowReceipt
 from fieldline_core.secret import Secret
 
@@ -80,7 +80,7 @@ class Webhook:
             self._client.close()
             del self._client
 
-    def receive(self, request: HookRequest) -> Event:
+    def receive(self, request: HookRequest) -> Delivery:
         """The verified event: its signature is checked over the raw bytes before anything looks inside them."""
         scheme, bounds = self.config.inbound, self.config.bounds
         if scheme is None:
@@ -90,7 +90,7 @@ class Webhook:
         event_id = scheme.verify(request)
         body = unpacked(request.body, request.headers.get("content-encoding", ""), bounds)
         document = bounded_json(body, bounds)
-        return Event(event_id or id_in_body(scheme, document, body), body)
+        return Delivery((Event(event_id or id_in_body(scheme, document, body), body),))
 
     def dedupe(self, target: WebhookTarget) -> Dedupe:
         """NATIVE where the receiver recognises ids; otherwise a message may come twice."""

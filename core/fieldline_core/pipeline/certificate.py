@@ -63,6 +63,7 @@ def certify(engine: Engine, event: int) -> Certificate:
     seal_all(engine)
     with engine.store.transaction("certify") as tx:
         log = SealedLog(tx)
+        log.keep()
         position = log.position(event)
         (entry,) = log.entries(position, position + 1)
     facts = detail_of(entry)

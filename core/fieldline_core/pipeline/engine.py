@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from fieldline_core.flow import LookupStep, Release, WriteStep
 from fieldline_core.keyring import Keyring
-from fieldline_core.ports import Model, Plan, Query, Target
+from fieldline_core.ports import Model, Plan, Query, Target, Topic
 from fieldline_core.settings import Settings
 from fieldline_core.store import Store
 
@@ -31,6 +31,10 @@ class Parts(Protocol):
 
     def query(self, release: Release) -> Query | None:
         """What the release reads."""
+        ...
+
+    def topic(self, release: Release) -> Topic:
+        """Which changes the release listens to."""
         ...
 
     def child_query(self, release: Release, lookup: LookupStep) -> Query:

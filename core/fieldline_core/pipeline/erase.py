@@ -67,7 +67,7 @@ def erase(engine: Engine, key: str, by: str, why: str, *, despite: str = "") -> 
             return record(tx, "record.erased", by, {"key_hash": key_hash.hex, **reasons, **found.counts, **backups})
         before = tx.one("erasure.erased_before", text=key_hash.hex)
     if before is None or before["id"] is None:
-        raise Misconfigured("nothing is kept on this record: is its key written as 'fieldline decisions' takes it?")
+        raise Misconfigured("nothing is kept on this record: is its key written as 'fieldline decisions record:KEY' finds it?")
     return int(before["id"])
 
 

@@ -1,29 +1,19 @@
-"""Decisions, found by record key and shown whole."""
+"""Decisions, shown whole."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
-from fieldline_core.evidence import Envelope, unseal
-from fieldline_core.pipeline.engine import Engine
+from fieldline_core.evidence import Envelope
+from fieldline_core.store import Row
 
 
-def find_decisions(engine: Engine, key: str, limit: int = 20) -> list[dict[str, Any]]:
-    """The decisions on a record key, newest first, each with its source values, features, outputs, fields and receipts."""
-    with engine.store.transaction("find") as tx:
-        places = tx.all("evidence.find", key_hash=engine.keyring.hash_key(key), limit=limit)
-        stored = {place["chunk_id"]: tx.all("evidence.of_chunk", chunk=place["chunk_id"]) for place in places}
-    found = []
-    for place in places:
-        decisions = next(row for row in stored[place["chunk_id"]] if row["kind"] == "decisions")
-        envelope = unseal(engine.keyring, decisions)
-        shown = show_row(envelope, place["row_no"])
-        if shown["key"] != key:
-            continue
-        receipts = [unseal(engine.keyring, row) for row in stored[place["chunk_id"]] if row["kind"] == "receipts"]
-        found.append(
-            shown | {"recorded_at": decisions["created_at"].isoformat(), "writes": [w for r in receipts if (w := _write(r, key))]}
-        )
-    return found
+def show_decision(decisions: Envelope, receipts: Iterable[Envelope], stored: Row, row: int) -> dict[str, Any]:
+    """One row of a batch's decisions, and what targets answered; `stored` says of the evidence `chunk_id` and `created_at`."""
+    shown = show_row(decisions, row)
+    writes = [said for answer in receipts if (said := _write(answer, shown["key"]))]
+    place = {"decision": f"{stored['chunk_id']}-{row}", "recorded_at": stored["created_at"].isoformat()}
+    return place | shown | {"writes": writes}
 
 
 def show_row(envelope: Envelope, row: int) -> dict[str, Any]:
@@ -44,4 +34,5 @@ def _write(envelope: Envelope, key: str) -> dict[str, Any] | None:
         return None
     line = json.loads(envelope.line(row + 1))
     facts = {name: envelope.header[name] for name in ("write", "target", "effect", "attempt", "detail")}
-    return facts | {"outcome": line["outcome"], "reason": line["reason"] or "", "before": line.get("before", {})}
+    undo = {"undo": envelope.header["undo"], "put_back": line.get("fields", {})} if "undo" in envelope.header else {}
+    return facts | {"outcome": line["outcome"], "reason": line["reason"] or "", "before": line.get("before", {}), **undo}

@@ -16,7 +16,8 @@ from fieldline_core.store import Row
 
 KEY = "__key"
 """The column of a slice with the keys of its rows."""
-_BEFORE = "__before."
+BEFORE = "__before."
+"""What the columns begin with that say what the target is expected to hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +79,13 @@ def _slice_frame(engine: Engine, release: Release, write: WriteStep, batch: Batc
         raise Misconfigured(f"the write {write.name!r} wants the field {missing[0]!r}, which the mapping does not give")
     columns = [batch.keys.alias(KEY), *(fields[source].alias(name) for name, source in target.fields.items())]
     compared = target.overwrites(query) if query else ()
-    columns += [batch.frame[name].alias(_BEFORE + name) for name in compared if name in batch.frame.columns]
+    columns += [batch.frame[name].alias(BEFORE + name) for name in compared if name in batch.frame.columns]
     return pl.DataFrame(columns)
 
 
 def thaw(body: bytes) -> tuple[Batch, pl.DataFrame | None]:
     """The rows of a stored slice, and the values as they were read where those are compared."""
     frame = frame_from_bytes(body)
-    before = [name for name in frame.columns if name.startswith(_BEFORE)]
-    old = frame.select(pl.col(name).alias(name.removeprefix(_BEFORE)) for name in before) if before else None
+    before = [name for name in frame.columns if name.startswith(BEFORE)]
+    old = frame.select(pl.col(name).alias(name.removeprefix(BEFORE)) for name in before) if before else None
     return Batch(frame[KEY].alias("key"), frame.drop(KEY, *before)), old

@@ -53,8 +53,8 @@ def store(engine: Engine, tx: Transaction, claim: Row, release: Release, ready: 
         append_decisions(tx, hashes=ready.hashes, source_digests=ready.digests, **place)
     event = record(tx, "decisions.recorded", "engine", detail)
     if len(ready.made.batch):
-        evidence.store(tx, ready.evidence, event, claim["id"])
-    tx.many("effects.add", [_effect(claim, release, frozen) for frozen in ready.slices])
+        evidence.store(tx, ready.evidence, release.id, event, claim["id"])
+    tx.many("effects.add", [effect_row(claim, release, frozen) for frozen in ready.slices])
     tx.many("dead_letters.add", ready.dead)
     if not ready.slices and tx.one("runs.lock_exhausted", id=claim["run_id"]):
         tx.one("runs.finish", id=claim["run_id"])
@@ -62,7 +62,8 @@ def store(engine: Engine, tx: Transaction, claim: Row, release: Release, ready: 
     return counts
 
 
-def _effect(claim: Row, release: Release, frozen: Frozen) -> dict[str, Any]:
+def effect_row(claim: Row, release: Release, frozen: Frozen) -> dict[str, Any]:
+    """The values of an effect, for one slice of a chunk."""
     return {
         "tenant": TENANT, "chunk": claim["id"], "flow": release.flow_id, "release": release.id, "seq": claim["seq"],
         "key": frozen.key, "write": frozen.write, "target": frozen.target, "rows": frozen.rows, "body": frozen.body,

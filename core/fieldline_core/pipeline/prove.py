@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,8 @@ from fieldline_core.errors import Misconfigured
 from fieldline_core.evidence import Envelope
 from fieldline_core.ledger import (
     Bundle,
+    Checkpoint,
+    NoteError,
     Tile,
     TileError,
     changed_bundles,
@@ -20,8 +23,7 @@ from fieldline_core.ledger import (
     open_checkpoint,
     parse_path,
 )
-from fieldline_core.ledger.note import VerifierKey
-from fieldline_core.pipeline.sequence import read_tile, stored_log
+from fieldline_core.pipeline.sequence import log_keys, read_tile, stored_log
 from fieldline_core.store import Row, Transaction
 
 _AT_ONCE = 1000
@@ -32,13 +34,13 @@ class SealedLog:
 
     def __init__(self, tx: Transaction) -> None:
         """Raises Misconfigured where there is no log yet."""
-        newest, key = tx.one("log.newest"), tx.one("log.key")
-        if newest is None or key is None:
+        newest, self._keys = tx.one("log.newest"), log_keys(tx)
+        if newest is None:
             raise Misconfigured("the log is empty yet: is the relay running ('fieldline up' or 'fieldline relay')?")
         self._tx = tx
         self.size = int(newest["size"])
-        self.note = bytes(newest["note"])
-        self.key = VerifierKey(key["name"], bytes(key["public_key"]))
+        self.note = _cosigned(tx, newest)
+        self.key = self._keys[0]
         self._hash_at = stored_log(tx, self.size)
 
     def position(self, event: int) -> int:
@@ -58,10 +60,26 @@ class SealedLog:
 
     def consistency(self, note: bytes) -> dict[str, Any]:
         """An older checkpoint, and the proof that the log only grew since; raises Misconfigured where it is not this log's."""
-        old = open_checkpoint(note, self.key).checkpoint
+        old = self._opened(note)
         if old.size > self.size:
             raise Misconfigured(f"the checkpoint is of {old.size:,} entries, and the log has {self.size:,}: it was cut off")
         return {"old": note.decode(), "proof": _texts(consistency_proof(old.size, self.size, self._hash_at))}
+
+    def witnessed(self) -> bytes | None:
+        """The newest checkpoint that a witness signed, with what it signed; None where there is none."""
+        row = self._tx.one("witness.newest")
+        return _cosigned(self._tx, row) if row else None
+
+    def key_changes(self) -> Iterator[dict[str, Any]]:
+        """For each change of the log's key, oldest first: its entry, the checkpoint that both keys signed, and the proofs."""
+        for row in self._tx.all("log.key_changes", size=self.size):
+            size, note = int(row["size"]), bytes(row["note"])
+            proof = _texts(inclusion_proof(int(row["position"]), size, stored_log(self._tx, size)))
+            yield {"leaf": _text(row["leaf"].encode()), "inclusion": proof, **self.consistency(note)}
+
+    def keep(self) -> None:
+        """Keeps the newest checkpoint for ever, because somebody is given it."""
+        self._tx.run("log.keep_checkpoint", size=self.size)
 
     def file(self, path: str) -> bytes:
         """A tile or entry bundle of C2SP tlog-tiles, by its path; raises Misconfigured where there is none."""
@@ -79,6 +97,12 @@ class SealedLog:
         yield from (tile.path for tile in changed_tiles(0, self.size))
         yield from (bundle.path for bundle in changed_bundles(0, self.size))
 
+    def _opened(self, note: bytes) -> Checkpoint:
+        for key in self._keys[1:]:
+            with suppress(NoteError):
+                return open_checkpoint(note, key).checkpoint
+        return open_checkpoint(note, self.key).checkpoint
+
     def _bundle(self, bundle: Bundle) -> bytes:
         begins = bundle.index * 256
         rows = self._tx.all("log.entries", start=begins, end=begins + bundle.width, limit=bundle.width)
@@ -88,6 +112,12 @@ class SealedLog:
         index = int(row["position"])
         proof = inclusion_proof(index, self.size, self._hash_at)
         return {"index": index, "leaf": _text(row["leaf"].encode()), "proof": _texts(proof)}
+
+
+def _cosigned(tx: Transaction, checkpoint: Row) -> bytes:
+    """The note of a checkpoint, and below it what witnesses signed."""
+    lines = "".join(row["lines"] for row in tx.all("witness.lines_under", size=checkpoint["size"]))
+    return bytes(checkpoint["note"]) + lines.encode()
 
 
 def whole_batch(envelope: Envelope) -> Iterator[dict[str, Any]]:

@@ -117,7 +117,8 @@ class Relay:
             ]
             if not ids:
                 return
-            run_id = standing_run(tx, release, f"webhook:{release.flow.trigger.webhook}")
+            webhook = release.flow.trigger.webhook
+            run_id = standing_run(tx, release, f"webhook:{webhook}" if webhook else "changes")
             chunk = add_chunk(tx, run_id, release, len(ids), None, intake_from=count_in(tx, flow_id, len(ids)))
             tx.run("chunks.move_events", ids=ids, to=chunk)
 

@@ -119,10 +119,10 @@ def rerun_record(engine: Engine, key: str, last: int, by: str, progress: Progres
 def rerun_flow(engine: Engine, flow: str, last: int, by: str, progress: Progress = lambda done: None) -> Reruns:
     """Makes the last decisions of a flow again, newest batch first, one batch at a time."""
     with engine.store.transaction("rerun.flow") as tx:
-        find_flow(tx, flow)
+        flow_id = find_flow(tx, flow)["id"]
     _note(engine, by, {"flow": flow, "count": last})
     done = Reruns()
-    for stored in _of_flow(engine, flow):
+    for stored in _of_flow(engine, flow_id):
         envelope = unseal(engine.keyring, stored)
         there = envelope.frame["key"].is_not_null()
         done.erased += int((~there).sum())
@@ -147,15 +147,15 @@ def _of_chunk(engine: Engine, chunk_id: int) -> Row:
     return stored
 
 
-def _of_flow(engine: Engine, flow: str) -> Iterator[Row]:
-    before = _LAST_ID
+def _of_flow(engine: Engine, flow_id: int) -> Iterator[Row]:
+    at, before = "infinity", _LAST_ID
     while True:
         with engine.store.transaction("rerun.evidence") as tx:
-            rows = tx.all("rerun.of_flow", flow=flow, before=before, limit=_AT_ONCE)
+            rows = tx.all("rerun.of_flow", flow=flow_id, at=at, before=before, limit=_AT_ONCE)
         if not rows:
             return
         yield from rows
-        before = rows[-1]["id"]
+        at, before = rows[-1]["created_at"], rows[-1]["id"]
 
 
 def _rerun(engine: Engine, envelope: Envelope, wanted: pl.Series, done: Reruns) -> None:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from fieldline_core.batch import Batch
-from fieldline_core.evidence import unseal
 from fieldline_core.flow import WriteStep
 from fieldline_core.pipeline.engine import Engine
+from fieldline_core.pipeline.images import Values, written
 from fieldline_core.ports import Target
-from fieldline_core.receipts import Outcome
 from fieldline_core.store import Row, Transaction, uuid_array
 
 
@@ -49,26 +48,18 @@ def _with_our_values(
     engine: Engine, tx: Transaction, step: WriteStep, target: Target, batch: Batch, before: pl.DataFrame, ours: dict[int, int]
 ) -> pl.DataFrame:
     """What is expected in the target where we wrote to it ourselves after these records were read."""
-    written = {chunk_id: _written(engine, tx, step, target, chunk_id) for chunk_id in set(ours.values())}
+    left = {chunk_id: _written(engine, tx, step, target, chunk_id) for chunk_id in set(ours.values())}
     columns = {name: before[name].to_list() for name in before.columns}
     for row, chunk_id in ours.items():
-        values = written[chunk_id].get(batch.keys[row], {})
+        values = left[chunk_id].get(batch.keys[row], {})
         for name in values.keys() & columns.keys():
             columns[name][row] = values[name]
     return pl.DataFrame([pl.Series(name, values, dtype=before.schema[name], strict=False) for name, values in columns.items()])
 
 
-def _written(engine: Engine, tx: Transaction, step: WriteStep, target: Target, chunk_id: int) -> dict[str, dict[str, object]]:
+def _written(engine: Engine, tx: Transaction, step: WriteStep, target: Target, chunk_id: int) -> dict[str, Values]:
     """Key -> values, of the rows that a chunk's write step has written."""
-    evidence = tx.all("evidence.of_chunk", chunk=chunk_id)
-    decisions = [unseal(engine.keyring, row) for row in evidence if row["kind"] == "decisions"]
-    done: set[str] = set()
-    for row in evidence:
-        envelope = unseal(engine.keyring, row) if row["kind"] == "receipts" else None
-        if envelope and envelope.header["write"] == step.name:
-            done.update(envelope.frame.filter(pl.col("outcome") == Outcome.WRITTEN)["key"])
-    return {
-        values["key"]: {name: values[f"field.{source}"] for name, source in target.fields.items()}
-        for envelope in decisions
-        for values in envelope.frame.filter(envelope.frame["key"].is_in(list(done))).rows(named=True)
-    }
+    stored = tx.all("evidence.of_chunk", chunk=chunk_id)
+    found = written(engine.keyring, chunk_id, stored, step.name, target.fields)
+    # The last one stands: that of an undo, where there was one.
+    return {key: images[-1].after for key, images in found.images.items()}

@@ -4,7 +4,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from functools import partial
 from typing import Any
@@ -19,11 +19,12 @@ from fieldline_core.ledger import (
     HashAt,
     SigningKey,
     Tile,
+    VerifierKey,
     grown_tiles,
     hash_leaf,
     root_at,
-    sign_checkpoint,
     stored_hashes,
+    write_note,
 )
 from fieldline_core.logs import log
 from fieldline_core.pipeline.engine import Engine
@@ -35,24 +36,36 @@ _TICK_S = 0.2
 _COUNT_S = 60.0
 _TENANT_NAME = "default"
 ENTRY_VERSION = 1
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def open_log_key(store: Store, keyring: Keyring) -> SigningKey:
     """The key that signs the tenant's log, made when there is none."""
     with store.transaction("log.key") as tx:
-        row = tx.one("log.key")
-        if row is None:
+        if not tx.all("log.keys"):
             # Two processes may start at once, and the first one's key stands: a statement of its own sees it after the wait.
             tx.one("log.lock")
-            row = tx.one("log.key") or _make_key(tx, keyring)
-    return SigningKey(row["name"], keyring.open(row["sealed"], "log_key"))
+            if not tx.all("log.keys"):
+                make_log_key(tx, keyring, f"fieldline/{secrets.token_hex(6)}/{_TENANT_NAME}")
+        return signing_keys(tx, keyring)[0]
 
 
-def _make_key(tx: Transaction, keyring: Keyring) -> Row:
-    name, private = f"fieldline/{secrets.token_hex(6)}/{_TENANT_NAME}", Ed25519PrivateKey.generate()
-    sealed = keyring.seal(private.private_bytes_raw(), "log_key")
-    tx.run("log.add_key", name=name, public=private.public_key().public_bytes_raw(), sealed=sealed)
-    return {"name": name, "sealed": sealed}
+def make_log_key(tx: Transaction, keyring: Keyring, name: str) -> SigningKey:
+    """A new key of the log of this name, in force from now on."""
+    seed = Ed25519PrivateKey.generate().private_bytes_raw()
+    key = SigningKey(name, seed)
+    tx.run("log.add_key", name=name, public=key.verifier.public, sealed=keyring.seal(seed, "log_key"))
+    return key
+
+
+def signing_keys(tx: Transaction, keyring: Keyring) -> list[SigningKey]:
+    """The key that signs the log's checkpoints, and behind it those that still do beside it."""
+    return [SigningKey(row["name"], keyring.open(bytes(row["sealed"]), "log_key")) for row in tx.all("log.signing_keys")]
+
+
+def log_keys(tx: Transaction) -> list[VerifierKey]:
+    """The public keys that have signed the log, the one in force first."""
+    return [VerifierKey(row["name"], bytes(row["public_key"])) for row in tx.all("log.keys")]
 
 
 def entry(row: Mapping[str, Any]) -> str:
@@ -60,7 +73,7 @@ def entry(row: Mapping[str, Any]) -> str:
     at = row["at"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     facts = {"v": ENTRY_VERSION, "tenant": _TENANT_NAME, "id": row["id"], "at": at, "event": row["event"], "actor": row["actor"],
              "detail": row["detail"]}  # fmt: skip
-    return json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(facts)
 
 
 def stored_log(tx: Transaction, size: int) -> HashAt:
@@ -83,7 +96,7 @@ class Sequencer:
         self._stopped = threading.Event()
         self._counted_at = time.monotonic()
         self._counts: list[Row] = []
-        self._key: SigningKey | None = None
+        self._has_key = False
 
     def stop(self) -> None:
         """Ends `run` after the current round."""
@@ -108,8 +121,8 @@ class Sequencer:
 
         Where another process does so now there is nothing to do, unless it is to `wait` until that has ended.
         """
-        store = self._engine.store
-        self._key = self._key or open_log_key(store, self._engine.keyring)
+        store, keyring = self._engine.store, self._engine.keyring
+        self._has_key = self._has_key or bool(open_log_key(store, keyring))
         with store.transaction("sequence") as tx:
             leads = tx.one("log.wait_to_lead" if wait else "log.lead")
             rows = tx.all("log.take", limit=MOST) if leads and leads["leads"] else []
@@ -117,7 +130,8 @@ class Sequencer:
             if leads and leads["leads"] and time.monotonic() - self._counted_at >= _COUNT_S:
                 rows += self._count(tx)
             if rows:
-                _append(tx, rows, self._key)
+                # Looked up each time: the log's key may have been changed meanwhile.
+                append(tx, rows, signing_keys(tx, keyring))
         return len(rows)
 
     def _count(self, tx: Transaction) -> list[Row]:
@@ -141,18 +155,17 @@ def seal_all(engine: Engine) -> None:
         pass
 
 
-def _append(tx: Transaction, rows: list[Row], key: SigningKey) -> None:
+def append(tx: Transaction, rows: list[Row], keys: Sequence[SigningKey]) -> int:
+    """Puts events into the log behind a lock on it, under a checkpoint that these keys sign; returns the log's new size."""
     newest = tx.one("log.newest")
     size = int(newest["size"]) if newest else 0
     leaves = [entry(row) for row in rows]
-    entries = [
-        {"tenant": TENANT, "position": size + place, "leaf": leaf, **{name: row[name] for name in ("id", "event", "actor", "at")}}
-        for place, (row, leaf) in enumerate(zip(rows, leaves, strict=True))
-    ]
-    tx.many("log.add_entry", entries)
+    placed = enumerate(zip(rows, leaves, strict=True), size)
+    tx.copy("log.add_entries", ((TENANT, at, row["id"], row["event"], row["actor"], row["at"], leaf) for at, (row, leaf) in placed))
     grown = list(grown_tiles(size, [hash_leaf(leaf.encode()) for leaf in leaves], partial(read_tile, tx)))
     tiles = [{"tenant": TENANT, "level": tile.level, "number": tile.index, "hashes": hashes} for tile, hashes in grown]
     tx.many("log.put_tile", tiles)
     size += len(rows)
-    checkpoint = Checkpoint(key.verifier.name, size, root_at(size, stored_log(tx, size)))
-    tx.run("log.add_checkpoint", size=size, note=sign_checkpoint(checkpoint, key))
+    text = Checkpoint(keys[0].verifier.name, size, root_at(size, stored_log(tx, size))).text
+    tx.run("log.add_checkpoint", size=size, note=write_note(text, [key.sign(text) for key in keys]))
+    return size

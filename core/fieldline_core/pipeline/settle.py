@@ -1,6 +1,7 @@
 """Receipts: the second piece of evidence, stored in the transaction that ends the effect."""
 
 from collections import Counter
+from typing import Any
 
 import polars as pl
 
@@ -37,13 +38,16 @@ def settle(
         counts = {"written": written, "refused": refused, "left_alone": left_alone}
         if not tx.run("effects.finish", id=claim["id"], fence=claim["fence"], state=state, reason=reason, **counts):
             raise Fenced
-        letters = [dead_row(engine, claim, release, batch, row, "write", r.reason, claim["id"]) for row, r in dead.items()]
-        tx.many("dead_letters.add", letters)
+        # What an undo could not put back is asked for by another undo: there is no record to decide on again.
+        if claim["undo_of"] is None:
+            letters = [dead_row(engine, claim, release, batch, row, "write", r.reason, claim["id"]) for row, r in dead.items()]
+            tx.many("dead_letters.add", letters)
         chunk = tx.one("chunks.settle", id=claim["chunk_id"], **counts)
         others = dict(Counter(r.outcome.value for r in receipts.others.values()))
-        detail = {"flow": release.flow.flow, "effect": claim["key"], "batch": sealed.batch, "others": others}
+        detail = {"flow": release.flow.flow, "effect": claim["key"], "batch": sealed.batch, "others": others, **_undo(claim)}
         event = record(tx, "receipts.recorded", "engine", detail)
-        evidence.store(tx, sealed, event, claim["chunk_id"], claim["id"])
+        # Beside the decisions whose writes it takes back: erasing, finding and proving them covers it.
+        evidence.store(tx, sealed, release.id, event, claim["undo_of"] or claim["chunk_id"], claim["id"])
         if chunk and chunk["state"] == "done" and tx.one("runs.lock_exhausted", id=chunk["run_id"]):
             tx.one("runs.finish", id=chunk["run_id"])
         tx.one("relay.notify")
@@ -56,13 +60,20 @@ def _envelope(
     """What the target answered, row by row."""
     header = {
         "flow": release.flow.flow, "release": release.digest, "effect": claim["key"], "write": claim["write_name"],
-        "target": claim["target"], "attempt": claim["attempts"], "state": state, "detail": dict(receipts.detail),
+        "target": claim["target"], "attempt": claim["attempts"], "state": state, "detail": dict(receipts.detail), **_undo(claim),
     }  # fmt: skip
     outcomes = [receipts[row].outcome.value for row in range(len(batch))]
     reasons = pl.Series("reason", [receipts[row].reason or None for row in range(len(batch))], dtype=pl.String)
     images = [] if before is None else [before[name].alias(f"before.{name}") for name in before.columns]
+    if claim["undo_of"] is not None:
+        images += [column.alias(f"field.{column.name}") for column in batch.frame.get_columns()]
     frame = pl.DataFrame([batch.keys.alias("key"), pl.Series("outcome", outcomes, dtype=pl.String), reasons, *images])
     return evidence.Envelope.of(header, frame)
+
+
+def _undo(claim: Row) -> dict[str, Any]:
+    """The run that puts back, where that is what was written."""
+    return {} if claim["undo_of"] is None else {"undo": claim["run_id"]}
 
 
 def _state(receipts: Receipts) -> EffectState:

@@ -1,6 +1,8 @@
 """The verb *write*: a frozen slice goes to its target, and the target's receipts are stored."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -15,6 +17,7 @@ from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.freeze import thaw
 from fieldline_core.pipeline.gate import pass_gate, report
 from fieldline_core.pipeline.lease import Renewal, give_back, give_back_after_bug, retry_or_none
+from fieldline_core.pipeline.present import people_first
 from fieldline_core.pipeline.rivals import find_rivals
 from fieldline_core.pipeline.settle import settle
 from fieldline_core.ports import Polls, Slice
@@ -59,17 +62,24 @@ def write(engine: Engine, effect_id: int) -> None:
 def _write(engine: Engine, claim: Row, release: Release, step: WriteStep, batch: Batch, before: pl.DataFrame | None) -> None:
     began = time.perf_counter()
     target = engine.parts.target(release, step)
+    if claim["undo_of"] is not None:
+        target = target.existing()
     rivals = find_rivals(engine, claim, step, target, batch, before)
     if rivals.older_open:
         why = "an older write of the same record is under way"
         give_back(engine, "effects", claim["id"], claim["fence"], _RIVAL_WAIT_S, why, counted=False)
         return
-    answer: Receipts | Pending = Receipts(len(batch), Outcome.SUPERSEDED, dict.fromkeys(rivals.overtaken, OVERTAKEN))
-    # Where nothing has been sent yet and every row is overtaken, nothing is.
-    if len(rivals.overtaken) < len(batch) or claim["fence"] > 1:
-        slice = Slice(claim["key"], claim["fence"], target, batch, rivals.before, rivals.overtaken)
+    changed: Mapping[int, RowReceipt] = {}
+    if claim["undo_of"] is not None:
+        rivals, changed = people_first(engine, release, step, target, batch, rivals)
+    aside = {**dict.fromkeys(rivals.overtaken, OVERTAKEN), **changed}
+    answer: Receipts | Pending = Receipts(len(batch), Outcome.SUPERSEDED, aside)
+    # Where nothing has been sent yet and every row is set aside, nothing is.
+    if len(aside) < len(batch) or claim["fence"] > 1:
+        slice = Slice(claim["key"], claim["fence"], target, batch, rivals.before, frozenset(aside))
         answer = _send(engine, claim, step, slice)
         report(engine, claim["target"], None)
+        answer = _with_reasons(answer, changed)
     if isinstance(answer, Pending):
         _submitted(engine, claim, answer)
         return
@@ -88,6 +98,14 @@ def _send(engine: Engine, claim: Row, step: WriteStep, slice: Slice) -> Receipts
     if isinstance(answer, Receipts) and answer.rows != len(slice.batch):
         raise RuntimeError(f"{connector.name} answered {answer.rows} receipts for {len(slice.batch)} rows")
     return answer
+
+
+def _with_reasons(answer: Receipts | Pending, changed: Mapping[int, RowReceipt]) -> Receipts | Pending:
+    """The receipts, with what we saw ourselves of the rows that were therefore not sent."""
+    if isinstance(answer, Pending) or not changed:
+        return answer
+    unsent = {row: why for row, why in changed.items() if answer[row].outcome is Outcome.SUPERSEDED}
+    return replace(answer, others={**answer.others, **unsent})
 
 
 def _submitted(engine: Engine, claim: Row, pending: Pending) -> None:

@@ -25,9 +25,12 @@ from fieldline_server.api import (
     models,
     operations,
     problems,
+    reports,
     reruns,
     runs,
     specification,
+    stories,
+    undos,
     versions,
 )
 from fieldline_server.api.backend import Backend, Flows
@@ -40,8 +43,8 @@ from fieldline_server.scoring import Scorer
 
 _ROUTERS = (
     hooks.router, flows.router, specification.router, mappings.router, completions.router, versions.router, runs.router,
-    dead_letters.router, models.router, configuration.router, audit.router, reruns.router, log.router, erasures.router,
-    api_keys.router, operations.health, operations.metrics,
+    dead_letters.router, models.router, configuration.router, audit.router, reruns.router, log.router, reports.router,
+    erasures.router, undos.router, stories.router, api_keys.router, operations.health, operations.metrics,
 )  # fmt: skip
 _FLUSH_EVERY_S = 60.0
 

@@ -1,38 +1,45 @@
-"""What happened and why: decisions by record key, audit events, invariants."""
+"""What happened and why: decisions and audit events by a search line, invariants."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
 
-from fieldline_core.events import record
-from fieldline_core.pipeline.find import find_decisions
 from fieldline_core.pipeline.invariants import RULES, check_invariants
+from fieldline_core.search import Found, search_decisions, search_events
 from fieldline_server.api.access import Guarded, MayAudit, MayRead
 from fieldline_server.api.backend import Back
-from fieldline_server.api.pages import Before, Limit, page
-from fieldline_server.api.views import AuditEventView, Items
+from fieldline_server.api.pages import Limit
+from fieldline_server.api.views import AuditEventView
+
+T = TypeVar("T")
+Line: TypeAlias = Annotated[str, Query(alias="q", max_length=2000, description="A search line, such as `record:4711 since:30d`.")]
+Cursor: TypeAlias = Annotated[str | None, Query(max_length=400, description="The `next` of the page before.")]
 
 router = APIRouter(prefix="/v1", tags=["audit"], route_class=Guarded)
 
 
-@router.get("/decisions", response_model=Items[dict[str, Any]])
+class FoundView(BaseModel, Generic[T]):
+    """What was found, newest first; a page may be short, even empty, where `next` says that there may be more."""
+
+    items: list[T]
+    next: str | None = Field(description="What to give as `cursor` for more, null where there is no more.")
+
+
+@router.get("/decisions", response_model=FoundView[dict[str, Any]])
 def show_decisions(
-    backend: Back, caller: MayAudit, key: Annotated[str, Query(min_length=1, max_length=1024)], limit: Limit = 20
-) -> dict[str, Any]:
-    """The decisions on a record, newest first, with all that they rest on; that they were looked at is recorded."""
-    # Recorded first: what was seen and not recorded would be worse than the other way round.
-    with backend.engine.store.transaction("decision.view") as tx:
-        record(tx, "decision.viewed", caller.name, {"key_hash": backend.engine.keyring.hash_key(key).hex})
-    return {"items": find_decisions(backend.engine, key, limit)}
+    backend: Back, caller: MayAudit, line: Line, cursor: Cursor = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
+) -> Found[dict[str, Any]]:
+    """Decisions with all that they rest on, newest first; that they were looked at is recorded."""
+    return search_decisions(backend.engine, line, caller.name, limit, cursor)
 
 
-@router.get("/audit-events", response_model=Items[AuditEventView])
+@router.get("/audit-events", response_model=FoundView[AuditEventView])
 def list_audit_events(
-    backend: Back, caller: MayAudit, event: str | None = None, before: Before = None, limit: Limit = 50
-) -> dict[str, Any]:
+    backend: Back, _: MayAudit, line: Line = "", cursor: Cursor = None, limit: Limit = 50
+) -> Found[dict[str, Any]]:
     """Audit events, newest first."""
-    with backend.engine.store.transaction("audit") as tx:
-        return page(tx.all("audit.listing", event=event, before=before, limit=limit), limit)
+    return search_events(backend.engine, line, limit, cursor)
 
 
 @router.get("/invariants", dependencies=[MayRead])

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request, Response
@@ -13,7 +14,7 @@ from fieldline_core.errors import FieldlineError, Misconfigured, Rejected, Unava
 from fieldline_core.flow import Release
 from fieldline_core.logs import log
 from fieldline_core.pipeline.accept import Accepted, accept
-from fieldline_core.ports import HookRequest
+from fieldline_core.ports import Delivery, HookRequest, Reply
 from fieldline_server.api.backend import Backend, backend_of
 from fieldline_server.api.body import read_body
 from fieldline_server.api.problems import PROBLEM, NotFound, TooMany
@@ -22,17 +23,17 @@ router = APIRouter(tags=["hooks"])
 _MOST_HEADERS = 100
 
 
-class EventTaken(BaseModel):
-    """By what a stored event is known."""
+class EventsTaken(BaseModel):
+    """By what the stored events of a message are known."""
 
-    event: int
+    events: list[int]
 
 
 @router.post(
-    "/hooks/{flow}", status_code=202, response_model=EventTaken, responses={200: {"model": EventTaken}, "default": PROBLEM}
+    "/hooks/{flow}", status_code=202, response_model=EventsTaken, responses={200: {"model": EventsTaken}, "default": PROBLEM}
 )
 async def take_event(flow: str, request: Request) -> Response:
-    """Stores a signed event; 202 when it is durable, 200 where it had come before, 409 where its id stands for another one."""
+    """Stores the events of a message; 202 when they are durable, 200 where all had come before, 409 where an id means another."""
     backend = await backend_of(request)
     known = backend.flows.seen(flow)
     if known is None:
@@ -44,24 +45,35 @@ async def take_event(flow: str, request: Request) -> Response:
         if len(request.headers) > _MOST_HEADERS:
             raise TooLarge(f"the message has more than {_MOST_HEADERS} headers")
         hook = HookRequest(dict(request.headers), body, datetime.now(UTC))
-        taken: Accepted = await run_sync(_take, backend, known.release, known.release.flow.trigger.webhook, hook)
+        taken: _Taken = await run_sync(_take, backend, known.release, known.release.flow.trigger.webhook, hook)
     except FieldlineError as error:
         await run_sync(_count_refusal, backend, flow, error)
         raise
-    backend.metrics.hooks.labels(flow, "repeated" if taken.repeated else "accepted").inc()
-    return JSONResponse({"event": taken.event}, 200 if taken.repeated else 202)
+    for event in taken.events:
+        backend.metrics.hooks.labels(flow, "repeated" if event.repeated else "accepted").inc()
+    if taken.reply is not None:
+        return Response(taken.reply.body, 200, media_type=taken.reply.media_type)
+    repeated = all(event.repeated for event in taken.events)
+    return JSONResponse({"events": [event.event for event in taken.events]}, 200 if repeated else 202)
 
 
-def _take(backend: Backend, release: Release, connection: str, hook: HookRequest) -> Accepted:
+class _Taken(NamedTuple):
+    events: list[Accepted]
+    reply: Reply | None
+
+
+def _take(backend: Backend, release: Release, connection: str, hook: HookRequest) -> _Taken:
     try:
-        event = backend.engine.parts.connector(connection).receive(hook)
+        delivery: Delivery = backend.engine.parts.connector(connection).receive(hook)
     except Misconfigured as error:
         # The sender did nothing wrong, and has not shown who it is: it may come again, and learns no more than that.
         log().error("hook_misconfigured", flow=release.flow.flow, connection=connection, code=error.code)
         raise Unavailable("messages cannot be received at present", retry_after=60.0) from error
     _check_room(backend)
-    # The same message may be meant for several flows: its id counts for each of them.
-    return accept(backend.engine, release, f"{connection}/{release.flow.flow}", event)
+    # The same message may be meant for several flows: its id counts for each of them. A sender that is not acknowledged sends all
+    # of its events again, of which those that were stored are known.
+    sender = f"{connection}/{release.flow.flow}"
+    return _Taken([accept(backend.engine, release, sender, event) for event in delivery.events], delivery.reply)
 
 
 def _check_room(backend: Backend) -> None:

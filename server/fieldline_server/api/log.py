@@ -39,9 +39,12 @@ def show_key(backend: Back, _: MayAudit) -> dict[str, Any]:
 
 
 @router.get("/log/checkpoint", response_class=Response, responses=_NOTE)
-def show_checkpoint(backend: Back, _: MayAudit) -> Response:
-    """The newest checkpoint: whoever keeps it can tell later whether anything before it was changed."""
-    return Response(_read(backend, ""), media_type="text/plain; charset=utf-8")
+def show_checkpoint(
+    backend: Back, _: MayAudit, witnessed: Annotated[bool, Query(description="The newest one that a witness cosigned.")] = False
+) -> Response:
+    """The newest checkpoint, and what witnesses signed under it: whoever keeps it can tell whether anything before it changes."""
+    note = _read(backend, "", witnessed=witnessed)
+    return Response(note, media_type="text/plain; charset=utf-8")
 
 
 @router.get("/log/tile/{path:path}", response_class=Response, responses=_TILE)
@@ -69,11 +72,16 @@ async def export(
     return FileResponse(out, media_type="application/zip", filename="evidence.zip", background=BackgroundTask(folder.cleanup))
 
 
-def _read(backend: Backend, path: str) -> bytes:
+def _read(backend: Backend, path: str, *, witnessed: bool = False) -> bytes:
     """The checkpoint, or the file at a path; raises NotFound."""
     with backend.engine.store.transaction("log.read") as tx:
         try:
             log = SealedLog(tx)
-            return log.file(path) if path else log.note
+            if path:
+                return log.file(path)
+            note = log.witnessed() if witnessed else log.note
         except Misconfigured as error:
             raise NotFound(str(error)) from None
+    if note is None:
+        raise NotFound("no witness has cosigned a checkpoint yet: see 'fieldline audit witnesses'")
+    return note

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from fieldline_server.cli.app import topic
-from fieldline_server.cli.session import AsJson, Limit, actor, engine
+from fieldline_server.cli.searching import Cursor, Line, fill, note_more, show_found
+from fieldline_server.cli.session import AsJson, Limit, Why, actor, engine
 from fieldline_server.cli.show import show_done, show_facts, show_rows
 
 audit = topic("audit", "The log of all that was decided and done, and its proofs.")
@@ -18,20 +19,21 @@ Since = Annotated[list[Path] | None, typer.Option("--since", help="An older chec
 
 
 @audit.command("list")
-def list_all(
-    event: Annotated[str | None, typer.Option("--event", help="Only events of this type, such as flow.paused.")] = None,
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
-    """Lists who changed what, newest first; `position` is the place in the log."""
-    from fieldline_core.events import EVENTS
+def list_all(line: Line = None, limit: Limit = 50, cursor: Cursor = None, as_json: AsJson = False) -> None:
+    """Lists who changed what, newest first, by action:, actor:, record:, flow:, mapping:, model:, since:, until: and free text.
 
-    if event is not None and event not in EVENTS:
-        raise typer.BadParameter(f"there is no event {event!r}: there are {', '.join(EVENTS)}")
-    with engine() as opened, opened.store.transaction("audit") as tx:
-        found = tx.all("audit.listing", event=event, before=None, limit=limit)
-    rows = found if as_json else [row | {"detail": json.dumps(row["detail"], ensure_ascii=False)} for row in found]
-    show_rows(rows, ("id", "position", "at", "event", "actor", "detail"), as_json=as_json, none="nothing was recorded")
+    `position` is the place in the log.
+    """
+    with engine() as opened:
+        from fieldline_core.search import search_events
+
+        found = fill(lambda left, after: search_events(opened, " ".join(line or ()), left, after), limit, cursor)
+    if as_json:
+        show_found(found)
+        return
+    rows = [row | {"detail": json.dumps(row["detail"], ensure_ascii=False)} for row in found.items]
+    show_rows(rows, ("id", "position", "at", "event", "actor", "detail"), as_json=False, none="nothing was recorded")
+    note_more(found)
 
 
 @audit.command()
@@ -45,8 +47,14 @@ def key(as_json: AsJson = False) -> None:
 
 
 @audit.command()
-def checkpoint(out: KeptAt = None, as_json: AsJson = False) -> None:
+def checkpoint(
+    out: KeptAt = None,
+    witnessed: Annotated[bool, typer.Option("--witnessed", help="The newest one that a witness cosigned.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Shows the log's newest checkpoint: whoever keeps it can tell later whether anything before it was changed."""
+    from fieldline_core.errors import Misconfigured
+
     with engine() as opened:
         from fieldline_core.pipeline.prove import SealedLog
         from fieldline_core.pipeline.sequence import seal_all
@@ -54,10 +62,36 @@ def checkpoint(out: KeptAt = None, as_json: AsJson = False) -> None:
         seal_all(opened)
         with opened.store.transaction("checkpoint") as tx:
             log = SealedLog(tx)
-    note = log.note.decode()
+            given = log.witnessed() if witnessed else log.note
+    if given is None:
+        raise Misconfigured("no witness has cosigned a checkpoint yet: see 'fieldline audit witnesses'")
+    note = given.decode()
     if out is not None:
         _write(out, note)
-    show_done({"size": log.size, "note": note}, note.rstrip("\n"), as_json=as_json)
+    show_done({"size": int(note.split("\n")[1]), "note": note}, note.rstrip("\n"), as_json=as_json)
+
+
+@audit.command()
+def witnesses(as_json: AsJson = False) -> None:
+    """Lists the witnesses of the log: the checkpoint that each has, since when there are newer ones, and what is wrong."""
+    with engine() as opened, opened.store.transaction("witnesses") as tx:
+        found = tx.all("witness.listing")
+    columns = ("name", "size", "seen_at", "lag_s", "failures", "forked", "problem")
+    show_rows(found, columns, as_json=as_json, none="no witness is named: see FIELDLINE_WITNESSES")
+
+
+@audit.command("rotate-key")
+def rotate_key(
+    why: Why,
+    beside_days: Annotated[int, typer.Option("--beside-days", min=0, max=365, help="Days for which the old key signs, too.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Changes the key that signs the log; the old one announces the new one, which those who verify can follow."""
+    with engine() as opened:
+        from fieldline_core.pipeline.change_key import change_log_key
+
+        verifier = change_log_key(opened, actor(), why, beside_days)
+    show_done({"name": verifier.name, "id": verifier.id.hex(), "vkey": str(verifier)}, str(verifier), as_json=as_json)
 
 
 @audit.command()

@@ -9,45 +9,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fieldline_server.cli.app import PROBLEM, app
+from fieldline_server.cli.searching import Cursor, Line, fill, note_more, show_found
 from fieldline_server.cli.session import AsJson, Limit, actor, engine
 from fieldline_server.cli.show import show_json, show_rows
 
 if TYPE_CHECKING:
     from fieldline_core.flow import Release
     from fieldline_core.pipeline.decide import Decisions
-    from fieldline_core.pipeline.engine import Engine
 
 
 @app.command()
-def decisions(
-    key: Annotated[list[str], typer.Argument(metavar="KEY...", help="The record's key; each part of a composite key on its own.")],
-    limit: Limit = 20,
-    as_json: AsJson = False,
-) -> None:
-    """Shows the decisions on a record, newest first, whole; that they were looked at is kept in the audit trail."""
-    with engine() as opened:
-        from fieldline_core.batch import key_text
+def decisions(line: Line = None, limit: Limit = 20, cursor: Cursor = None, as_json: AsJson = False) -> None:
+    """Shows decisions, newest first, whole, by record:, flow:, model:, mapping:, outcome:, score:, since: and until:.
 
-        found = view_decisions(opened, key_text(key), limit, actor())
+    The parts of a composite key come one after another (record:5 record:8). That they were looked at is kept in the audit trail.
+    """
+    with engine() as opened:
+        from fieldline_core.search import search_decisions
+
+        found = fill(lambda left, after: search_decisions(opened, " ".join(line or ()), actor(), left, after), limit, cursor)
     if as_json:
-        show_json(found)
+        show_found(found)
         return
     from fieldline_server.cli.decision_view import show_decision
 
-    for decision in found:
+    for decision in found.items:
         show_decision(decision)
-    if not found:
-        typer.echo("nothing was decided on this record")
-
-
-def view_decisions(opened: "Engine", key: str, limit: int, by: str) -> list[dict[str, Any]]:
-    """The decisions on a record key, after noting who looks at them."""
-    from fieldline_core.events import record
-    from fieldline_core.pipeline.find import find_decisions
-
-    with opened.store.transaction("decision.view") as tx:
-        record(tx, "decision.viewed", by, {"key_hash": opened.keyring.hash_key(key).hex})
-    return find_decisions(opened, key, limit)
+    if not found.items:
+        typer.echo("nothing was decided on this record" if "record:" in " ".join(line or ()) else "there is no such decision")
+    note_more(found)
 
 
 @app.command()

@@ -132,8 +132,8 @@ def _events_run(opened: "Engine") -> dict[str, int]:
 
 
 def _show(opened: "Engine", running: "Running", done: list[Done]) -> None:
+    from fieldline_core.search import quoted, search_decisions
     from fieldline_server.cli.decision_view import show_decision
-    from fieldline_server.cli.decisions import view_decisions
     from fieldline_server.demo import ACTOR
 
     rows = [
@@ -144,7 +144,7 @@ def _show(opened: "Engine", running: "Running", done: list[Done]) -> None:
     typer.echo()
     show_table(("flow", "rows_read", "scored", "written", "held_back", "rows/s"), rows)
     typer.echo()
-    show_decision(view_decisions(opened, done[0].key, 1, ACTOR)[0])
+    show_decision(search_decisions(opened, f"record:{quoted(done[0].key)}", ACTOR, 1).items[0])
     typer.echo()
     url = running.api_url
     facts = {

@@ -100,10 +100,12 @@ def _flow(row: dict[str, Any]) -> dict[str, Any]:
     """A flow's row without its release's body, of which only what people ask for is shown."""
     flow = row["body"]["flow"] if row["body"] else {}
     trigger = flow.get("trigger") or {}
-    way = f"webhook {trigger['webhook']}" if trigger.get("webhook") else row["schedule"] or "by hand"
+    ways = [f"webhook {trigger['webhook']}"] if trigger.get("webhook") else [row["schedule"]] if row["schedule"] else []
+    ways += ["changes"] if trigger.get("changes") is not None else []
     models = row["body"]["models"] if row["body"] else []
     return {
-        "name": row["name"], "trigger": way, "model": ", ".join(f"{pin['name']}@{pin['version']}" for pin in models),
+        "name": row["name"], "trigger": ", ".join(ways) or "by hand",
+        "model": ", ".join(f"{pin['name']}@{pin['version']}" for pin in models),
         "paused": row["paused_reason"] if row["paused_at"] else "", "paused_by": row["paused_by"], "paused_at": row["paused_at"],
         "next_at": row["next_at"], "last_scored_at": row["last_scored_at"], "dead_letters": row["dead_letters"],
         "release": (row["release"] or "")[:12],

@@ -60,3 +60,9 @@ SELECT EXISTS (
 -- Events that wait for the log, and how long the oldest has.
 SELECT count(*) AS n, coalesce(extract(epoch FROM clock_timestamp() - min(at)), 0)::float AS oldest_s
 FROM audit_outbox WHERE tenant_id = %(tenant)s
+
+-- name: witnesses
+-- For how long the log has had entries that each witness has not seen, and whether it refuses the log.
+SELECT w.name AS witness, w.forked::int AS refuses, coalesce(extract(epoch FROM clock_timestamp() - (
+    SELECT c.at FROM log_checkpoint c WHERE c.tenant_id = w.tenant_id AND c.size > w.size ORDER BY c.size LIMIT 1)), 0)::float AS lag_s
+FROM witness w WHERE w.tenant_id = %(tenant)s

@@ -88,14 +88,16 @@ FROM flow f WHERE f.id = %(flow)s
 
 -- name: rivals
 -- Chunks of the flow that may concern the same keys: newer ones, older ones with an open write, lately written ones, others' replays.
+-- An undo stands for the chunk whose writes it takes back; what it expects to find was settled when it was frozen.
 SELECT f.pruned OR EXISTS (
         SELECT 1 FROM chunk o WHERE o.tenant_id = %(tenant)s AND o.flow_id = c.flow_id AND o.scored_at IS NOT NULL AND o.seq >= c.seq
             AND (o.seq, o.id) > (c.seq, c.id) AND (o.run_id <> c.run_id OR NOT r.disjoint)) AS newer,
-    ARRAY(SELECT DISTINCT e.chunk_id FROM effect e JOIN chunk o ON o.id = e.chunk_id
+    ARRAY(SELECT DISTINCT coalesce(o.undo_of, e.chunk_id) FROM effect e JOIN chunk o ON o.id = e.chunk_id
         WHERE e.tenant_id = %(tenant)s AND e.flow_id = c.flow_id AND e.write_name = %(write)s
             AND (e.lease_owner IS NOT NULL OR e.state = 'submitted') AND e.state IN ('intended', 'submitted')
             AND (o.seq, o.id) < (c.seq, c.id) AND (o.run_id <> c.run_id OR NOT r.disjoint)) AS open,
-    ARRAY(SELECT o.id FROM chunk o WHERE o.tenant_id = %(tenant)s AND o.flow_id = c.flow_id AND o.state IN ('done', 'dead')
+    ARRAY(SELECT coalesce(o.undo_of, o.id) FROM chunk o WHERE o.tenant_id = %(tenant)s AND o.flow_id = c.flow_id AND o.state IN ('done', 'dead')
+        AND c.undo_of IS NULL
         AND (o.seq, o.id) < (c.seq, c.id) AND (o.run_id <> c.run_id OR NOT r.disjoint)
         AND o.done_at >= CASE WHEN r.kind = 'events' THEN c.scored_at - interval '5 seconds' ELSE c.received_at END
         LIMIT 1000) AS late,

@@ -43,14 +43,17 @@ FROM decision d JOIN flow f ON f.id = d.flow_id JOIN evidence e ON e.chunk_id = 
 WHERE d.tenant_id = %(tenant)s AND d.key_hash = %(key_hash)s ORDER BY d.chunk_id
 
 -- name: lock_unknown_writes
--- Slices of these chunks whose outcome is unknown, locked: their bodies stay until a person acts.
-SELECT id FROM effect WHERE tenant_id = %(tenant)s AND chunk_id = ANY(%(chunks)s) AND state = 'unknown' AND body IS NOT NULL
+-- Slices of these chunks, and of their undos, whose outcome is unknown, locked: their bodies stay until a person acts.
+SELECT id FROM effect WHERE tenant_id = %(tenant)s AND state = 'unknown' AND body IS NOT NULL
+    AND (chunk_id = ANY(%(chunks)s) OR chunk_id IN (SELECT c.id FROM chunk c WHERE c.undo_of = ANY(%(chunks)s)))
 ORDER BY id FOR UPDATE
 
 -- name: open_writes
--- Slices of these chunks that are still to be written.
+-- Slices of these chunks, and of their undos, that are still to be written.
 SELECT e.id, f.name AS flow FROM effect e JOIN flow f ON f.id = e.flow_id
-WHERE e.tenant_id = %(tenant)s AND e.chunk_id = ANY(%(chunks)s) AND e.state IN ('intended', 'submitted') ORDER BY e.id
+WHERE e.tenant_id = %(tenant)s AND e.state IN ('intended', 'submitted')
+    AND (e.chunk_id = ANY(%(chunks)s) OR e.chunk_id IN (SELECT c.id FROM chunk c WHERE c.undo_of = ANY(%(chunks)s)))
+ORDER BY e.id
 
 -- name: slice
 -- The sealed rows of a slice.

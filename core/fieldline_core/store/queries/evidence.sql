@@ -1,8 +1,8 @@
 -- name: add
 -- The sealed evidence of a batch, and its key.
 WITH added AS (
-    INSERT INTO evidence (tenant_id, kind, event_id, chunk_id, effect_id, rows, body)
-    VALUES (%(tenant)s, %(kind)s, %(event)s, %(chunk)s, %(effect)s, %(rows)s, %(body)s) RETURNING id
+    INSERT INTO evidence (tenant_id, kind, event_id, chunk_id, effect_id, release_id, rows, zone, body)
+    VALUES (%(tenant)s, %(kind)s, %(event)s, %(chunk)s, %(effect)s, %(release)s, %(rows)s, %(zone)s, %(body)s) RETURNING id
 )
 INSERT INTO batch_key (tenant_id, evidence_id, wrapped) SELECT %(tenant)s, id, %(wrapped)s FROM added
 
@@ -45,6 +45,6 @@ WHERE c.tenant_id = %(tenant)s AND c.flow_id = %(flow)s AND c.id < %(before)s OR
 -- name: put_back
 -- Evidence that was sealed anew under a new key, in the place of the old one and its key.
 WITH changed AS (
-    UPDATE evidence SET body = %(body)s WHERE id = %(id)s AND tenant_id = %(tenant)s RETURNING id
+    UPDATE evidence SET zone = %(zone)s, body = %(body)s WHERE id = %(id)s AND tenant_id = %(tenant)s RETURNING id
 )
 UPDATE batch_key SET wrapped = %(wrapped)s FROM changed WHERE evidence_id = changed.id

@@ -28,8 +28,9 @@ SELECT count(*) AS n FROM chunk c WHERE c.tenant_id = %(tenant)s AND c.scored_at
 
 -- name: confirmed_effects_have_receipts
 -- Ended effects without receipts.
-SELECT count(*) AS n FROM effect e WHERE e.tenant_id = %(tenant)s AND e.state IN ('confirmed', 'refused')
-    AND NOT EXISTS (SELECT 1 FROM evidence v WHERE v.chunk_id = e.chunk_id AND v.effect_id = e.id)
+SELECT count(*) AS n FROM effect e JOIN chunk c ON c.id = e.chunk_id
+WHERE e.tenant_id = %(tenant)s AND e.state IN ('confirmed', 'refused')
+    AND NOT EXISTS (SELECT 1 FROM evidence v WHERE v.chunk_id = coalesce(c.undo_of, c.id) AND v.effect_id = e.id)
 
 -- name: evidence_is_recorded
 -- Evidence without a key, or whose event is neither in the outbox nor in the log.

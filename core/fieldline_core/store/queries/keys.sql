@@ -18,3 +18,7 @@ SELECT body FROM secret WHERE tenant_id = %(tenant)s AND name = %(name)s
 -- Sets a named secret.
 INSERT INTO secret (tenant_id, name, body) VALUES (%(tenant)s, %(name)s, %(body)s)
 ON CONFLICT (tenant_id, name) DO UPDATE SET body = excluded.body, created_at = now()
+
+-- name: lock_shared
+-- Lets one process at a time change a value that a connection's processes share, until its transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, %(tenant)s))

@@ -2,13 +2,27 @@
 -- Lets one process at a time make the tenant's key of the log; what the one before has made is seen by the next statement only.
 SELECT id FROM tenant WHERE id = %(tenant)s FOR NO KEY UPDATE
 
+-- name: keys
+-- The keys that have signed the log's checkpoints, the one in force first, then those that it took the place of.
+SELECT name, public_key FROM log_key WHERE tenant_id = %(tenant)s ORDER BY created_at DESC, public_key
+
 -- name: key
--- The key that signs the log's checkpoints.
-SELECT name, public_key, sealed FROM log_key WHERE tenant_id = %(tenant)s ORDER BY created_at DESC LIMIT 1
+-- The public key in force.
+SELECT name, public_key FROM log_key WHERE tenant_id = %(tenant)s ORDER BY created_at DESC, public_key LIMIT 1
+
+-- name: signing_keys
+-- The key that signs the log's checkpoints, and behind it those that still do beside it.
+SELECT name, public_key, sealed FROM log_key WHERE tenant_id = %(tenant)s AND (also_until IS NULL OR also_until > now())
+ORDER BY created_at DESC, public_key
 
 -- name: add_key
--- A new key of the log.
-INSERT INTO log_key (tenant_id, name, public_key, sealed) VALUES (%(tenant)s, %(name)s, %(public)s, %(sealed)s)
+-- A new key of the log, in force from now on.
+INSERT INTO log_key (tenant_id, name, public_key, sealed, created_at)
+VALUES (%(tenant)s, %(name)s, %(public)s, %(sealed)s, clock_timestamp())
+
+-- name: replace_keys
+-- Keys in whose place another one comes; they sign beside it for some days.
+UPDATE log_key SET also_until = now() + make_interval(days => %(days)s) WHERE tenant_id = %(tenant)s AND also_until IS NULL
 
 -- name: lead
 -- Whether no other process adds to the log until this transaction ends.
@@ -29,10 +43,9 @@ RETURNING id, event, actor, at, detail
 -- Takes an event that this transaction has recorded.
 DELETE FROM audit_outbox WHERE id = %(event)s RETURNING id, event, actor, at, detail
 
--- name: add_entry
--- An entry at its place.
-INSERT INTO log_entry (tenant_id, position, id, event, actor, at, leaf)
-VALUES (%(tenant)s, %(position)s, %(id)s, %(event)s, %(actor)s, %(at)s, %(leaf)s)
+-- name: add_entries
+-- Entries at their places.
+COPY log_entry (tenant_id, position, id, event, actor, at, leaf) FROM STDIN
 
 -- name: put_tile
 -- A tile as it is now.
@@ -73,3 +86,13 @@ FROM audit_outbox WHERE tenant_id = %(tenant)s
 -- name: count_intake
 -- How many records each flow has taken in.
 SELECT f.name AS flow, i.received FROM intake i JOIN flow f ON f.id = i.flow_id WHERE i.tenant_id = %(tenant)s ORDER BY f.name
+
+-- name: key_changes
+-- The entries that announced a new key of the log, each with the checkpoint that ends with it.
+SELECT e.position, e.leaf, c.size, c.note FROM log_entry e
+JOIN log_checkpoint c ON c.tenant_id = e.tenant_id AND c.size = e.position + 1
+WHERE e.tenant_id = %(tenant)s AND e.event = 'log.key_changed' AND e.position < %(size)s ORDER BY e.position
+
+-- name: keep_checkpoint
+-- Somebody is given this checkpoint: it is never removed.
+UPDATE log_checkpoint SET named = true WHERE tenant_id = %(tenant)s AND size = %(size)s AND NOT named

@@ -9,3 +9,14 @@ DELETE FROM dead_letter WHERE id IN (
 -- Removes workers that ended without a word.
 DELETE FROM worker WHERE id IN (
     SELECT w.id FROM worker w WHERE w.seen_at < now() - make_interval(days => %(days)s) LIMIT %(limit)s)
+
+-- name: checkpoints
+-- Removes checkpoints of past days but the last of each day, those that somebody was given, and those that a witness has.
+DELETE FROM log_checkpoint WHERE (tenant_id, size) IN (
+    SELECT c.tenant_id, c.size FROM log_checkpoint c WHERE c.tenant_id = %(tenant)s AND NOT c.named
+        AND c.at < now() - make_interval(days => %(days)s)
+        AND NOT EXISTS (SELECT 1 FROM log_cosignature s WHERE s.tenant_id = c.tenant_id AND s.size = c.size)
+        AND NOT EXISTS (SELECT 1 FROM witness w WHERE w.tenant_id = c.tenant_id AND w.size = c.size)
+        AND date_trunc('day', c.at, 'UTC') = (SELECT date_trunc('day', n.at, 'UTC') FROM log_checkpoint n
+            WHERE n.tenant_id = c.tenant_id AND n.size > c.size ORDER BY n.size LIMIT 1)
+    ORDER BY c.size LIMIT %(limit)s)

@@ -1,0 +1,185 @@
+"""The verb *listen*: what changes in a system becomes events, stored with the place to go on from, in one transaction."""
+
+import json
+import threading
+import time
+from contextlib import closing, suppress
+from typing import Any
+
+import psycopg
+
+from fieldline_core.errors import Fenced, FieldlineError, StoreUnavailable, Unavailable
+from fieldline_core.flow import Release, digest_of
+from fieldline_core.logs import log
+from fieldline_core.pipeline.accept import Intake
+from fieldline_core.pipeline.engine import Engine
+from fieldline_core.pipeline.manage import add_run
+from fieldline_core.pipeline.suspend import suspend_when_broken
+from fieldline_core.ports import Change, Cursor, Heard
+from fieldline_core.store import TENANT, Transaction
+
+LOCK = 7_301_004
+"""The advisory lock of the process that listens."""
+_LOOK_S = 1.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
+
+
+class Listeners:
+    """One listener for each flow that waits for changes; of several processes, one at a time listens."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._stopped = threading.Event()
+        self._running: dict[tuple[int, int], Listener] = {}
+
+    def stop(self) -> None:
+        """Ends `run`, and every listener."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Listens until stopped; comes back by itself after the database was away, and after what nobody foresaw."""
+        while not self._stopped.is_set():
+            try:
+                with closing(self._engine.store.listen()) as session:
+                    self._lead(session)
+            except (Unavailable, psycopg.OperationalError):
+                self._stopped.wait(1.0)
+            except Exception as error:
+                log().error("listening_failed", exc_info=error)
+                self._stopped.wait(1.0)
+            finally:
+                self._keep(set())
+
+    def _lead(self, session: psycopg.Connection[Any]) -> None:
+        leads = False
+        while not self._stopped.is_set():
+            # Asked each time: a session that is gone has lost the lock, and another process may listen by now.
+            row = session.execute("SELECT pg_try_advisory_lock(%s)" if not leads else "SELECT true", (LOCK,) if not leads else ())
+            leads = bool((row.fetchone() or (False,))[0])
+            if leads:
+                self._match()
+            self._stopped.wait(_LOOK_S)
+
+    def _match(self) -> None:
+        """A listener for each flow that wants one; a release that has been replaced is listened for no longer."""
+        with self._engine.store.transaction("feeds") as tx:
+            wanted = {(row["flow_id"], row["release_id"]) for row in tx.all("feeds.wanted")}
+        self._keep(wanted)
+        for place in sorted(wanted - self._running.keys()):
+            self._running[place] = Listener(self._engine, *place)
+            self._running[place].start()
+
+    def _keep(self, wanted: set[tuple[int, int]]) -> None:
+        for place in self._running.keys() - wanted:
+            self._running[place].stop()
+        for place in self._running.keys() - wanted:
+            self._running.pop(place).join()
+
+
+class Listener(threading.Thread):
+    """Listens for one flow, by one of its releases."""
+
+    def __init__(self, engine: Engine, flow_id: int, release_id: int) -> None:
+        super().__init__(name=f"feed-{flow_id}", daemon=True)
+        self._engine = engine
+        self._flow_id = flow_id
+        self._release_id = release_id
+        self._ended = threading.Event()
+        self._wait_s = _FIRST_WAIT_S
+
+    def stop(self) -> None:
+        """Ends the listener after what it stores now."""
+        self._ended.set()
+
+    def run(self) -> None:
+        """Listens until stopped; what only time cures is tried again, what a person must mend pauses the flow, with the reason."""
+        while not self._ended.is_set():
+            asked_s = None
+            try:
+                with suspend_when_broken(self._engine, self._flow_id, "it cannot listen to changes"):
+                    self.listen()
+            except (Unavailable, psycopg.Error) as error:
+                self._note(error)
+                asked_s = error.retry_after if isinstance(error, Unavailable) else None
+            self._ended.wait(asked_s or self._wait_s)
+            self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
+
+    def listen(self) -> None:
+        """Stores what is heard, until the feed ends or fails, or another listener has the flow."""
+        with suppress(Fenced):
+            self._listen(self._engine)
+
+    def _listen(self, engine: Engine) -> None:
+        release = engine.parts.release(self._release_id)
+        source = release.flow.source
+        assert source is not None
+        connector, topic = engine.parts.connector(source.connection), engine.parts.topic(release)
+        version, after = _begin(engine, release)
+        own = own_fields_written(engine, release)
+        intake = Intake(engine)
+        for heard in connector.listen(topic, after, self._ended.is_set):
+            intake.check(time.monotonic())
+            version = take(engine, release, heard, version, own)
+            self._wait_s = _FIRST_WAIT_S
+
+    def _note(self, error: Exception) -> None:
+        words = str(error) if isinstance(error, FieldlineError) else f"the store failed ({type(error).__name__})"
+        log().warning("feed_waits", flow=self._flow_id, reason=type(error).__name__)
+        try:
+            with self._engine.store.transaction("feed.fails") as tx:
+                tx.run("feeds.fails", flow=self._flow_id, reason=words[:500])
+        except StoreUnavailable:
+            # What is lost is the note: the next try makes it.
+            return
+
+
+def own_fields_written(engine: Engine, release: Release) -> frozenset[str]:
+    """The fields of the source's records that the flow itself writes: where only these changed, nobody else did anything."""
+    query = engine.parts.query(release)
+    assert query is not None
+    return frozenset(field for write in release.flow.writes for field in engine.parts.target(release, write).overwrites(query))
+
+
+def take(engine: Engine, release: Release, heard: Heard, version: int, own: frozenset[str]) -> int:
+    """Stores what was heard and moves the place on, or neither; returns the place's new version.
+
+    Where changes were missed, a run reads what may have changed. Raises Fenced where another listener has moved the place,
+    Unavailable while a run goes on that may have been too early to see what was missed.
+    """
+    changes = [change for change in heard.changes if not change.fields or not change.fields <= own]
+    with engine.store.transaction("listen") as tx:
+        cursor = engine.keyring.seal(json.dumps(heard.after).encode(), "feed")
+        if not tx.run("feeds.move", flow=release.flow_id, cursor=cursor, version=version):
+            raise Fenced
+        tx.many("inbox.add", [_event(engine, release, change) for change in changes])
+        if heard.gap:
+            _read_all(engine, tx, release)
+        if changes:
+            tx.one("relay.notify")
+    return version + 1
+
+
+def _begin(engine: Engine, release: Release) -> tuple[int, Cursor | None]:
+    assert release.flow.source is not None
+    topic = digest_of({"connection": release.flow.source.connection, "topic": release.flow.trigger.changes})
+    with engine.store.transaction("listen.begin") as tx:
+        row = tx.one("feeds.begin", flow=release.flow_id, topic=topic)
+    assert row is not None
+    return row["version"], None if row["cursor"] is None else json.loads(engine.keyring.open(bytes(row["cursor"]), "feed"))
+
+
+def _event(engine: Engine, release: Release, change: Change) -> dict[str, Any]:
+    assert release.flow.source is not None
+    body = json.dumps({"id": change.key}).encode()
+    return {
+        "tenant": TENANT, "flow": release.flow_id, "sender": f"{release.flow.source.connection}/{release.flow.flow}/changes",
+        "event_id": change.id, "body": engine.keyring.seal(body, "inbox"), "body_hash": engine.keyring.hash_body(body),
+        "key_hash": engine.keyring.hash_key(change.key),
+    }  # fmt: skip
+
+
+def _read_all(engine: Engine, tx: Transaction, release: Release) -> None:
+    if tx.one("runs.active", flow=release.flow_id):
+        raise Unavailable("changes were missed, and the run that reads them waits for the one that goes on", retry_after=5.0)
+    add_run(tx, release, "changes", engine.parts)
+    log().warning("feed_had_gap", flow=release.flow.flow)

@@ -1,4 +1,4 @@
-.PHONY: demo test soak fuzz bench lint install clean
+.PHONY: demo test soak fuzz interop bench lint install clean
 BIN = .venv/bin
 
 # The demo ends with make, even where make is killed.
@@ -7,7 +7,7 @@ demo: install
 
 test:
 	@tools/install.sh test
-	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not soak and not fuzz" $(ARGS)
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not soak and not fuzz and not interop" $(ARGS)
 
 soak:
 	@tools/install.sh test
@@ -16,6 +16,11 @@ soak:
 fuzz:
 	@tools/install.sh test
 	@$(BIN)/pytest -m fuzz $(ARGS)
+
+# Against servers of other makers, which are installed where they can be had: SAP's CAP from npm.
+interop:
+	@tools/install.sh test
+	@$(BIN)/pytest -m interop $(ARGS) tests/interop
 
 bench:
 	@tools/install.sh test

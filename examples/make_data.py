@@ -16,7 +16,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from sklearn.datasets import load_breast_cancer
+from sklearn.datasets import load_breast_cancer, load_diabetes
 
 EXAMPLES = Path(__file__).resolve().parent
 ISLP = "ISLP==0.6.0"
@@ -29,6 +29,7 @@ CELL_MEASURES = [
     "radius", "texture", "perimeter", "area", "smoothness",
     "compactness", "concavity", "concave_points", "symmetry", "fractal_dimension",
 ]  # fmt: skip
+STUDY_COLUMNS = ["age", "sex", "bmi", "bp", "tc", "ldl", "hdl", "tch", "ltg", "glu"]
 FIRST_WORST = 20  # the set has ten means, ten standard errors and then the ten worst values
 
 
@@ -62,8 +63,17 @@ def lab_events() -> tuple[str, str]:
     return "\n".join(events) + "\n", "\n".join(diagnoses) + "\n"
 
 
+def study_patients() -> str:
+    """The patients of the diabetes study as CSV, numbered in the source's order, with the outcome in the last column."""
+    bundled = load_diabetes(scaled=False)
+    lines = [",".join(["patient", *STUDY_COLUMNS, "progression"])]
+    for number, (row, outcome) in enumerate(zip(bundled.data.tolist(), bundled.target.tolist(), strict=True), 1):
+        lines.append(",".join([str(number), *(f"{value:.10g}" for value in row), f"{outcome:.0f}"]))
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
-    """Write the extracts of both examples."""
+    """Write the extracts of all examples."""
     parser = argparse.ArgumentParser(description="Makes the examples' data again.")
     parser.add_argument("--wheel", type=Path, help="the ISLP wheel, where it is already here")
     wheel = parser.parse_args().wheel
@@ -71,6 +81,7 @@ def main() -> None:
         records = bike_records(wheel or downloaded_wheel(Path(folder)))
     events, diagnoses = lab_events()
     made = {"bike-demand/records.csv": records, "lab-triage/events.ndjson": events, "lab-triage/diagnoses.csv": diagnoses}
+    made["diabetes/patients.csv"] = study_patients()
     for name, text in made.items():
         (EXAMPLES / name).write_text(text)
         print(f"{name}: {text.count(chr(10))} lines, {len(text):,} bytes")

@@ -97,8 +97,9 @@ def _type_of_output(dtype: str) -> Type:
 
 
 def _feature(checked: Checked, position: int, feature: Feature) -> None:
-    path = f"features[{position}].{'field' if feature.field else 'formula'}"
-    root = _field(checked, feature.field, path) if feature.field else _root(checked, feature.formula or "", path)
+    path = f"features[{position}].{'unit' if feature.unit else 'field' if feature.field else 'formula'}"
+    formula = feature.conversion or feature.formula
+    root = _root(checked, formula, path) if formula else _field(checked, feature.field or "", path)
     checked.features.append(root)
     checked.types.append(_feature_type(checked, position, feature, root))
     if root >= 0:

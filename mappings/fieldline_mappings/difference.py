@@ -170,7 +170,7 @@ def _features(both: _Versions) -> Iterator[Change]:
 def _feature(both: _Versions, old: Feature, new: Feature) -> Iterator[Change]:
     name = new.name
     if not _same_source(old, new):
-        taken = new.formula is None
+        taken = new.formula is None and old.unit == new.unit
         kind, words = ("feature-field", "is taken from another field") if taken else ("feature-formula", "is computed otherwise")
         formulas = (_source(old), _source(new))
         yield both.change(kind, name, f"The feature {name!r} {words}.", name, formulas=formulas)
@@ -188,16 +188,16 @@ def _feature(both: _Versions, old: Feature, new: Feature) -> Iterator[Change]:
 
 
 def _same_source(old: Feature, new: Feature) -> bool:
-    if old.field and new.field:
+    if old.field and new.field and not (old.unit or new.unit):
         # Here the system's own spelling counts, which may tell two fields apart by their case.
         return old.field == new.field
     # A formula that only names a field is that field.
-    before, now = (tokens(each.formula) if each.formula else (_source(each).lower(),) for each in (old, new))
+    before, now = (tokens(_source(each)) if each.formula or each.unit else (_source(each).lower(),) for each in (old, new))
     return before == now
 
 
 def _source(feature: Feature) -> str:
-    return feature.formula or feature.field or ""
+    return feature.conversion or feature.formula or feature.field or ""
 
 
 def _type(document: MappingDocument, feature: Feature) -> str:

@@ -120,6 +120,13 @@ class Feature(Document):
     """What the model is given. A field is a `number` where nothing is said, a formula what it gives; `integer` asks for whole
     numbers. A value that cannot be read so, or computed, sets its row aside."""
 
+    unit: Annotated[str, Field(max_length=50)] | None = None
+    """The unit in which the model takes the number, as its UCUM code (`mm[Hg]`, `kg`, `mmol/L`); the field's values are converted.
+    A value in a unit that does not convert sets its row aside. It goes with `field` and `unit_field`; a formula writes CONVERT."""
+
+    unit_field: Name | None = None
+    """The field of the record that holds the unit of `field`, as its UCUM code."""
+
     categories: tuple[str | int, ...] = Field((), max_length=1000)
     """The values that the model was trained on, in its order (text or integer features). Case matters; spaces around do not."""
 
@@ -181,7 +188,16 @@ class Feature(Document):
             raise ValueError("a feature comes from a `field` or by a `formula`: give one of the two")
         if not self.name:
             raise ValueError("a feature by a formula has a `name`: add one")
+        if (self.unit is None) != (self.unit_field is None) or (self.unit and not self.field):
+            raise ValueError("`unit` goes with `field` and `unit_field`; in a formula write CONVERT(…)")
+        if self.unit and self.type not in (None, "number"):
+            raise ValueError("a feature with a `unit` is a number: remove `type`")
         return self
+
+    @property
+    def conversion(self) -> str | None:
+        """The formula that converts the field into the unit; None where it is taken as it is."""
+        return f'CONVERT(`{self.field}`, `{self.unit_field}`, "{self.unit}")' if self.unit else None
 
 
 Categories: TypeAlias = tuple[str | int, ...]
@@ -331,6 +347,8 @@ class MappingDocument(Document):
         for feature in self.features:
             if feature.field and feature.field.lower() not in known:
                 listed.setdefault(feature.field, FieldType(feature.type or "number"))
+            if feature.unit_field and feature.unit_field.lower() not in known:
+                listed.setdefault(feature.unit_field, FieldType.TEXT)
         return listed
 
     @property

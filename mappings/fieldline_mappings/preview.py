@@ -44,7 +44,7 @@ def _column(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One column of the features, row by row."""
     feature = plan.document.features[column.feature]
-    formula, shown = feature.formula or feature.field, []
+    formula, shown = feature.conversion or feature.formula or feature.field, []
     for value, own, inner, held in zip(values.to_list(), _plain(computed), steps, reasons, strict=True):
         reason = held.get(column.feature)
         note = reason or ("blank: its replacement is used" if own is None else "")

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from fieldline_core.pipeline.invariants import check_invariants
 from fieldline_core.settings import Settings
 from fieldline_inference import Registry
 from fieldline_server.apply import apply
+from fieldline_server.demo_org import Org
 from fieldline_server.demo_systems import Databases, Inbox, stored_name
 
 ACTOR = "demo"
@@ -78,19 +79,19 @@ def demo_settings(directory: Path) -> tuple[Settings, dict[str, str]]:
     }
 
 
-def load_examples(engine: Engine, registry: Registry, examples: Path, systems: Databases | Inbox) -> None:
+def load_examples(engine: Engine, registry: Registry, examples: Path, systems: Sequence[Databases | Inbox | Org]) -> None:
     """Imports the examples' models, keeps their secrets, and publishes their documents."""
     from fieldline_server.cli.keys import keep_secret
     from fieldline_server.cli.models import import_model
 
     digests = {model["name"]: model["sha256"] for model in json.loads((examples / "MODELS.json").read_text())["models"]}
-    for flow in systems.flows:
+    for flow in (flow for system in systems for flow in system.flows):
         version = import_model(engine, examples / flow / "model.onnx", flow, ACTOR)
         if version.digest != f"sha256:{digests[flow]}":
             raise Misconfigured(f"{examples / flow / 'model.onnx'} is not the model that MODELS.json names: restore it")
-    for variable, value in systems.secrets.items():
+    for variable, value in (secret for system in systems for secret in system.secrets.items()):
         keep_secret(engine, stored_name(variable), value, ACTOR)
-    texts = {f"{flow}/flow.yaml": systems.documents(flow) for flow in systems.flows}
+    texts = {f"{flow}/flow.yaml": system.documents(flow) for system in systems for flow in system.flows}
     done = apply(engine, registry, texts, ACTOR)
     if refused := errors(done.findings):
         raise Misconfigured(f"the example cannot be applied: {refused[0]}")

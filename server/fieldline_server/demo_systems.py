@@ -69,13 +69,13 @@ class Databases:
 
     def documents(self, flow: str) -> str:
         """An example's documents, with the addresses of these databases."""
-        documents = _documents(self._examples, flow)
+        documents = example_documents(self._examples, flow)
         for document in documents:
             if document.get("connector") == "odbc":
                 at = self._server.database("erp" if document["connection"] == "erp" else "lab")
                 address = f"Driver={{{_DRIVER}}};Servername=127.0.0.1;Port={at.port};Database={at.name};Uid=fieldline"
                 document["settings"]["connection_string"] = address
-        return _in_store(documents)
+        return with_stored_secrets(documents)
 
     def written(self, flow: str) -> int:
         """How many answers of a flow have really arrived."""
@@ -116,7 +116,7 @@ class Inbox:
 
     def documents(self, flow: str) -> str:
         """An example's documents, with its database replaced by the receiver."""
-        documents = _documents(self._examples, flow)
+        documents = example_documents(self._examples, flow)
         for document in documents:
             if document.get("connector") == "odbc":
                 document["connector"] = "webhook"
@@ -128,18 +128,19 @@ class Inbox:
                 }
             for write in document.get("writes", ()):
                 write["target"] = {"fields": write["target"]["fields"]}
-        return _in_store(documents)
+        return with_stored_secrets(documents)
 
     def written(self, flow: str) -> int:
         """How many answers have really arrived."""
         return sum(len(message["body"]["data"]["records"]) for message in self._receiver.inbox.messages.values())
 
 
-def _documents(examples: Path, flow: str) -> list[dict[str, Any]]:
+def example_documents(examples: Path, flow: str) -> list[dict[str, Any]]:
+    """An example's documents."""
     return list(yaml.safe_load_all((examples / flow / "flow.yaml").read_text()))
 
 
-def _in_store(documents: list[dict[str, Any]]) -> str:
+def with_stored_secrets(documents: list[dict[str, Any]]) -> str:
     """The documents as YAML, with their secrets in the store, where every process and every terminal finds them."""
     return yaml.safe_dump_all([_referring(document) for document in documents], sort_keys=False)
 

@@ -10,6 +10,7 @@ from fieldline_core.errors import Misconfigured
 from fieldline_core.findings import Finding, did_you_mean, errors
 from fieldline_core.flow import Connection, Flow, digest_of
 from fieldline_core.pipeline.engine import Engine
+from fieldline_core.pipeline.facts import FACTS
 from fieldline_core.pipeline.schedule import next_time
 from fieldline_core.ports import Children, Document, Feed, Hook, Lookup, Plan, Sink
 from fieldline_core.ports import Source as ReadsRecords
@@ -197,7 +198,7 @@ class Linter:
                 meant = did_you_mean(lookup.name, lists) or listed
                 message = f"the mapping {flow.mapping!r} knows no list {lookup.name!r}."
                 yield Finding("unknown-list", f"lookups[{number}].name", message, meant)
-        given = [answer.name for answer in mapping.written]
+        given = [*(answer.name for answer in mapping.written), *FACTS]
         for number, write in enumerate(flow.writes):
             for field_name, wanted in (write.target.get("fields") or {}).items():
                 if wanted not in given:

@@ -10,6 +10,7 @@ from fieldline_connectors.registry import connector_class
 from fieldline_core.errors import FieldlineError
 from fieldline_core.findings import Finding, Severity
 from fieldline_core.flow import Connection, Flow
+from fieldline_core.pipeline.facts import FACTS
 from fieldline_core.ports import Checks, Plan, Query
 from fieldline_server.wiring import open_connection
 
@@ -23,7 +24,7 @@ def findings_of_systems(flow: Flow, connections: Mapping[str, Connection], plan:
             connector = _opened(write.connection, connections, opened)
             target = _made(connector, "Target", write.target)
             if target is not None:
-                found = connector.check_target(target, plan.fields_written() if plan else {})
+                found = connector.check_target(target, {**plan.fields_written(), **FACTS} if plan else {})
                 yield from _below(f"writes[{number}].target", write.connection, found)
     finally:
         for connector in filter(None, opened.values()):

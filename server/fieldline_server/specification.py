@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fieldline_core.admission import TargetLimits
 from fieldline_core.flow import Connection, Flow, Guards, Release
+from fieldline_core.pipeline.facts import FACTS
 from fieldline_core.pipeline.schedule import schedule_text
 from fieldline_core.retry import RetryPolicy
 from fieldline_core.schema import FieldType
@@ -318,6 +319,10 @@ def _fields_written(flow: Flow, plan: CompiledPlan) -> list[FieldWritten]:
             goes_to=[place for name, place in places if name == each.name],
         )
         for each in plan.document.written
+    ] + [
+        FieldWritten(name=fact, label="Of the decision itself", type=str(type), formula="", reads=[], goes_to=goes_to)
+        for fact, type in FACTS.items()
+        if (goes_to := [place for name, place in places if name == fact])
     ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from fieldline_core.events import record
 from fieldline_core.evidence import Envelope, unseal
 from fieldline_core.flow import Flow, Release
 from fieldline_core.pipeline.engine import Engine
+from fieldline_core.pipeline.facts import FACTS
 from fieldline_core.pipeline.find import show_decision
 from fieldline_core.store import Row, Transaction
 from fieldline_mappings import CompiledPlan
@@ -126,8 +127,9 @@ def lineage_of(plan: CompiledPlan, flow: Flow) -> Lineage:
     goes = [
         (str(name), f"{write.name}.{place}") for write in flow.writes for place, name in (write.target.get("fields") or {}).items()
     ]
+    formulas = {**{each.name: each.formula for each in plan.document.written}, **dict.fromkeys(FACTS, "")}
     fields = {
-        each.name: (each.formula, tuple(place for name, place in goes if name == each.name)) for each in plan.document.written
+        each: (formula, tuple(place for name, place in goes if name == each)) for each, formula in formulas.items()
     }
     return Lineage(features, fields)
 

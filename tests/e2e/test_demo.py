@@ -22,11 +22,13 @@ def demos(server_directory: Path) -> Path:
 
 
 @pytest.mark.skipif(bool(missing_odbc()), reason="the ODBC driver for PostgreSQL is not installed")
-def test_the_demo_runs_both_examples_and_leaves_nothing(demos: Path, tmp_path: Path, eventually: Eventually) -> None:
+def test_the_demo_runs_its_examples_and_leaves_nothing(demos: Path, tmp_path: Path, eventually: Eventually) -> None:
     done = Command(tmp_path, {"TMPDIR": str(demos)})("demo", "--exit", "--rows", "500")
     assert done.returncode == 0, done.stderr
     assert re.search(r"bike-demand +500 +500 +500 +0 ", done.stdout)
     assert re.search(r"lab-triage +143 +143 +143 +0 ", done.stdout)
+    assert re.search(r"lead-scoring +4\d\d +4\d\d +4\d\d +0 ", done.stdout)
+    assert re.search(r"a lead changed by hand +scored again after", done.stdout)
     assert "written, at attempt 1" in done.stdout
     assert re.search(r"admin key +fl_", done.stdout)
     assert list(demos.iterdir()) == []
@@ -66,6 +68,7 @@ def test_without_odbc_the_demo_says_so_and_runs_what_needs_none(demos: Path, tmp
     assert "apt-get install" in done.stderr
     assert "bike-demand" not in done.stdout
     assert re.search(r"lab-triage +143 +143 +143 +0 ", done.stdout)
+    assert re.search(r"a lead changed by hand +scored again after", done.stdout)
 
 
 def test_where_it_is_installed_without_examples_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

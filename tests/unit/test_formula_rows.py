@@ -154,6 +154,9 @@ def formulas(draw: st.DrawFn, type: Type, depth: int, rows: str = "", constant: 
         table = "grades" if type is Type.NUMBER else "names"
         types = (Type.TEXT, *{"grades": (Type.TEXT, Type.NUMBER), "names": (Type.NUMBER, Type.TEXT)}[table][: len(types) - 1])
         return f'LOOKUP("{table}", {", ".join(draw(formulas(each, depth - 1, rows)) for each in types[1:])})'
+    if name == "CONVERT":
+        number, unit = (draw(formulas(each, depth - 1, rows)) for each in (Type.NUMBER, Type.TEXT))
+        return f'CONVERT({number}, {unit}, "kg")'
     blank = draw(st.integers(0, 3 * len(types) + 1))
     args = [
         "NULL" if place == blank and not param.literal else draw(formulas(each, depth - 1, rows, param.literal))

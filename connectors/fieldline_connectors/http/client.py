@@ -1,6 +1,7 @@
 """The one HTTP client: how a connection configures it, and what an answer's status means."""
 
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -35,11 +36,17 @@ class HttpConfig(ConnectorConfig):
     """Largest answer that is read, in bytes after unpacking."""
 
 
-def guarded_client(config: HttpConfig, resolve: Resolve = resolve) -> httpx.Client:
-    """A client for one connection: permitted hosts only, no redirects, no proxies or settings from the environment."""
-    transport = GuardedTransport(
-        _tls(config.ca_file), config.allow_private, resolve, config.total_timeout_s, config.max_answer_bytes
-    )
+def guarded_client(
+    config: HttpConfig, resolve: Resolve = resolve, identity: Callable[[ssl.SSLContext], None] | None = None
+) -> httpx.Client:
+    """A client for one connection: permitted hosts only, no redirects, no proxies or settings from the environment.
+
+    `identity` puts a client certificate into the TLS settings, which are then the connection's own.
+    """
+    tls = _tls(config.ca_file) if identity is None else _tls.__wrapped__(config.ca_file)
+    if identity is not None:
+        identity(tls)
+    transport = GuardedTransport(tls, config.allow_private, resolve, config.total_timeout_s, config.max_answer_bytes)
     return httpx.Client(
         transport=transport,
         timeout=httpx.Timeout(config.timeout_s, connect=config.connect_timeout_s, pool=config.connect_timeout_s),

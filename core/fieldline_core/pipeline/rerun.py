@@ -18,6 +18,7 @@ from fieldline_core.evidence import Envelope, unseal
 from fieldline_core.pipeline.decide import decide_batch
 from fieldline_core.pipeline.differing import Difference, differing_facts, differing_values
 from fieldline_core.pipeline.engine import Engine
+from fieldline_core.pipeline.facts import with_facts
 from fieldline_core.pipeline.freeze import decisions_envelope
 from fieldline_core.pipeline.manage import find_flow
 from fieldline_core.store import Row
@@ -197,4 +198,4 @@ def _decide_again(engine: Engine, header: Mapping[str, Any], frame: pl.DataFrame
     names = [name for name in frame.columns if name.startswith(_SOURCE)]
     source = frame.select(pl.col(name).alias(name.removeprefix(_SOURCE)) for name in names)
     made = decide_batch(plan, model, Batch(frame["key"], source), clock, timeout_s)
-    return decisions_envelope(engine, release, header["chunk"], made)
+    return decisions_envelope(engine, release, header["chunk"], with_facts(release, made))

@@ -15,6 +15,7 @@ from fieldline_core.pipeline.dead import bury_chunk
 from fieldline_core.pipeline.decide import Decisions, decide_batch
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.enrich import load, own_fields, with_children
+from fieldline_core.pipeline.facts import with_facts
 from fieldline_core.pipeline.lease import Renewal, give_back_after_bug, retry_or_none
 from fieldline_core.pipeline.persist import prepare, store
 from fieldline_core.pipeline.records import batch_of
@@ -105,7 +106,7 @@ def _decide(engine: Engine, release: Release, batch: Batch, held: Mapping[int, s
     plan, model = engine.parts.plan(release), engine.parts.model(release)
     made = decide_batch(plan, model, batch, claim["clock"], engine.settings.model_timeout_s)
     made.held.update({row: ("accept", reason) for row, reason in held.items()})
-    return made
+    return with_facts(release, made)
 
 
 def _settle(engine: Engine, claim: Row, release: Release, error: FieldlineError) -> None:

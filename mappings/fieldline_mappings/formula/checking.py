@@ -12,6 +12,7 @@ from fieldline_mappings.formula.scope import Scope, Slot
 from fieldline_mappings.formula.syntax import parse
 from fieldline_mappings.formula.tree import Call, FormulaError, Literal, Name, Node
 from fieldline_mappings.formula.types import Type
+from fieldline_mappings.units import codes
 
 MAX_PARTS = 20_000
 """Parts of all formulas of one mapping that differ from each other; each has up to three reasons, whose codes have 16 bits."""
@@ -158,6 +159,8 @@ class _Formula:
         self.checker.uses_clock |= function.name in ("TODAY", "NOW", "TIMENOW", "DAYS_SINCE")
         if function.name == "LOOKUP":
             type, expects = self._table(node, args)
+        if function.name == "CONVERT":
+            self._known_unit(node.args[2])
         over = next((part.rows for part in (self.checker.parts[arg] for arg in args) if part.rows), "")
         part = Part(function, type, tuple(args), tuple(expects), over, self._words(node))
         return self._bounded(node, self.checker.keep((function.name, *args), part))
@@ -271,6 +274,10 @@ class _Formula:
         message = f"{name} needs values of one type: {one} is {_a(types[first])}, and {other} is {_a(types[position])}."
         suggestion = _convert(self._words(node.args[position]), types[position], types[first])
         return self._error("wrong-type", message, suggestion, node.args[position])
+
+    def _known_unit(self, node: Node) -> None:
+        if isinstance(node, Literal) and node.value not in codes():
+            raise self._error("unknown-unit", f"there is no unit {node.value!r}.", _near(str(node.value), list(codes())), node)
 
     def _table(self, node: Call, args: Sequence[int]) -> tuple[Type, list[Type]]:
         """The type of a lookup table's values, and those that its arguments are taken as."""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -15,6 +15,7 @@ from fieldline_server.cli.show import note, show_table
 
 if TYPE_CHECKING:
     from fieldline_core.pipeline.engine import Engine
+    from fieldline_server.demo_org import Org
     from fieldline_server.demo_systems import Databases, Inbox
     from fieldline_server.up import Running
 
@@ -22,6 +23,13 @@ _EVENTS_WITHIN_S = 60.0
 # Nothing is under way when the demo ends, and nothing of it is kept: there is nothing to wait for.
 _GRACE_S = 1.0
 _COUNTS = ("rows", "scored", "held", "skipped", "written", "refused", "left_alone", "dead", "open_chunks")
+
+
+class Systems(NamedTuple):
+    """The systems that Fieldline works for in the demo."""
+
+    customer: "Databases | Inbox"
+    org: "Org"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,7 @@ class Done:
 def show_demo(*, leave: bool, rows: int | None) -> None:
     """Runs the demo; raises where it does not end as it should."""
     from fieldline_server.demo import demo_directory, examples_directory
+    from fieldline_server.demo_org import Org
     from fieldline_server.demo_systems import Databases, Inbox, missing_odbc
 
     begun = time.monotonic()
@@ -48,7 +57,7 @@ def show_demo(*, leave: bool, rows: int | None) -> None:
         os.chdir(directory)
         if why := missing_odbc():
             note(f"{why}\ngoing on without it: only the flow that needs no ODBC is run")
-        systems = Inbox(examples) if why else Databases(directory / "erp", examples, rows)
+        systems = Systems(Inbox(examples) if why else Databases(directory / "erp", examples, rows), Org(directory, examples, rows))
         running = _start(stack, directory, systems)
         note(f"up after {time.monotonic() - begun:.1f} s")
         _run(stack, running, systems, examples)
@@ -58,7 +67,7 @@ def show_demo(*, leave: bool, rows: int | None) -> None:
             running.wait()
 
 
-def _start(stack: ExitStack, directory: Path, systems: "Databases | Inbox") -> "Running":
+def _start(stack: ExitStack, directory: Path, systems: Systems) -> "Running":
     """Fieldline, and the customer's systems beside it, started at the same time."""
     from fieldline_core.logs import configure_logs
     from fieldline_server.demo import demo_settings
@@ -67,25 +76,29 @@ def _start(stack: ExitStack, directory: Path, systems: "Databases | Inbox") -> "
     configure_logs("error")
     note("starting PostgreSQL, Redis, API, relay and workers, and the systems that they work for")
     settings, env = demo_settings(directory)
-    stack.callback(systems.stop)
-    with ThreadPoolExecutor(1) as pool:
-        started = pool.submit(systems.start)
+    for system in systems:
+        stack.callback(system.stop)
+    with ThreadPoolExecutor(len(systems)) as pool:
+        started = [pool.submit(system.start) for system in systems]
         running = stack.enter_context(installation(settings, workers=2, env=env, grace_s=_GRACE_S))
-        started.result()
+        for each in started:
+            each.result()
     return running
 
 
-def _run(stack: ExitStack, running: "Running", systems: "Databases | Inbox", examples: Path) -> None:
+def _run(stack: ExitStack, running: "Running", systems: Systems, examples: Path) -> None:
     from fieldline_server.cli.session import engine, registry
     from fieldline_server.demo import check_store, load_examples
     from fieldline_server.demo_systems import BIKES
 
     opened = stack.enter_context(engine(running.settings))
     load_examples(opened, registry(opened), examples, systems)
-    done = [_run_bikes(opened, systems)] if BIKES in systems.flows else []
-    done.append(_run_lab(opened, running, systems, examples))
+    customer, org = systems
+    done = [_run_bikes(opened, customer)] if BIKES in customer.flows else []
+    done += [_run_lab(opened, running, customer, examples), _run_leads(opened, org)]
+    rescored_s = _change_a_lead(org)
     check_store(opened)
-    _show(opened, running, done)
+    _show(opened, running, done, {"org and its leads": org.url, "a lead changed by hand": f"scored again after {rescored_s:.1f} s"})
 
 
 def _run_bikes(opened: "Engine", systems: "Databases | Inbox") -> Done:
@@ -122,6 +135,34 @@ def _run_lab(opened: "Engine", running: "Running", systems: "Databases | Inbox",
     return Done(LAB, run, len(events) / (time.monotonic() - begun), "wdbc-000")
 
 
+def _run_leads(opened: "Engine", org: "Org") -> Done:
+    from fieldline_core.pipeline.manage import request_run
+    from fieldline_server.cli.progress import follow_run, rows_per_s
+    from fieldline_server.demo import ACTOR, CountsDiffer, check_counts
+    from fieldline_server.demo_org import LEADS
+
+    note(f"{LEADS}: {org.records:,} open leads of a simulated Salesforce org are read, scored, and get score, tier and reason")
+    run = follow_run(opened, request_run(opened, LEADS, ACTOR), org.records)
+    if run["state"] != "succeeded":
+        raise CountsDiffer(f"{LEADS}: run {run['id']} is {run['state']}: {run['reason'] or 'see above'}")
+    check_counts(LEADS, run, org.records, org.written(LEADS))
+    return Done(LEADS, run, rows_per_s(run), org.first_lead())
+
+
+def _change_a_lead(org: "Org") -> float:
+    """Changes a lead as a sales person would, and waits for its new score; seconds until it was there."""
+    from fieldline_server.demo import CountsDiffer
+
+    lead = org.first_lead()
+    before, begun = org.reason(lead), time.monotonic()
+    org.promote(lead)
+    while org.reason(lead) == before:
+        if time.monotonic() - begun > _EVENTS_WITHIN_S:
+            raise CountsDiffer(f"the lead {lead} was changed by hand and not scored again within {_EVENTS_WITHIN_S:g} s")
+        time.sleep(0.02)
+    return time.monotonic() - begun
+
+
 def _events_run(opened: "Engine") -> dict[str, int]:
     """The counts of all standing runs of the flow together."""
     from fieldline_core.pipeline.manage import list_runs
@@ -131,7 +172,7 @@ def _events_run(opened: "Engine") -> dict[str, int]:
     return {name: sum(run[name] for run in runs) for name in _COUNTS}
 
 
-def _show(opened: "Engine", running: "Running", done: list[Done]) -> None:
+def _show(opened: "Engine", running: "Running", done: list[Done], more: Mapping[str, str]) -> None:
     from fieldline_core.search import quoted, search_decisions
     from fieldline_server.cli.decision_view import show_decision
     from fieldline_server.demo import ACTOR
@@ -153,6 +194,7 @@ def _show(opened: "Engine", running: "Running", done: list[Done]) -> None:
         "health": f"{url}/health/ready",
         "metrics": f"{url}/metrics",
         "admin key": running.admin_key,
+        **more,
         "to look around": f"FIELDLINE_DATA_DIRECTORY={running.settings.data_directory} fieldline runs",
     }
     show_table((), list(facts.items()))

@@ -34,7 +34,7 @@ def demo(
     leave: Annotated[bool, typer.Option("--exit", help="End when all is shown, instead of staying up until Ctrl-C.")] = False,
     rows: Annotated[int | None, typer.Option("--rows", min=1, help="Records of the table; all 8,645 where left out.")] = None,
 ) -> None:
-    """Runs both examples on servers of its own, which leave nothing behind."""
+    """Runs the examples on servers of its own, which leave nothing behind."""
     from fieldline_server.cli.demo import show_demo
 
     show_demo(leave=leave, rows=rows)

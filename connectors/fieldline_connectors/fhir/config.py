@@ -1,0 +1,105 @@
+"""What an administrator writes about a FHIR server: the connection, and what to read."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, HttpUrl, field_validator, model_validator
+
+from fieldline_connectors.fhir.login import Login
+from fieldline_connectors.fhir.views import Partial, View, ViewDefinition, compile_view, parse_view
+from fieldline_connectors.http import HttpConfig
+from fieldline_core.errors import Misconfigured
+from fieldline_core.ports import Query
+
+_OURS = ("_count", "_sort", "_lastUpdated", "_include", "_revinclude", "_format", "_elements", "_summary")
+
+
+class FhirConfig(HttpConfig):
+    """Settings of a FHIR R4 server."""
+
+    base_url: HttpUrl = Field(examples=["https://ehr.example/api/FHIR/R4"])
+    """Root of the FHIR API, without a resource at its end."""
+    login: Login | None = None
+    """How to sign in; left out for a test server that lets everybody in."""
+    page_size: int = Field(100, ge=1, le=1000)
+    """Resources for each page that is asked for; servers may give fewer."""
+    search_by: Literal["get", "post"] = "get"
+    """How searches are sent: `post` keeps parameters out of the server's address logs, where the server takes it."""
+    timezone: str = "UTC"
+    """Zone of dates and times that the server gives without one."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"{name!r} is no time zone; write a name such as Europe/Berlin") from None
+        return name
+
+    @property
+    def root(self) -> str:
+        """The root of the API without a slash at its end."""
+        return str(self.base_url).rstrip("/")
+
+
+Value = Annotated[str, Field(min_length=1, max_length=2_000)]
+
+
+class FhirQuery(Query):
+    """What to read: resources that a search finds, as the rows of a view."""
+
+    view: dict[str, Any]
+    """The ViewDefinition (SQL on FHIR v2)."""
+    key: str = "id"
+    """The view's column that names a row."""
+    search: str | None = Field(None, pattern=r"^[A-Z][A-Za-z]{1,63}$")
+    """The type of resources to search, where it is not the view's: with `include` the view reads what comes along."""
+    parameters: Mapping[str, Value | tuple[Value, ...]] = Field({}, max_length=50)
+    """Search parameters of FHIR: `code: http://loinc.org|8480-6`; a list asks for all of its values at once."""
+    include: tuple[Value, ...] = Field((), max_length=20)
+    """Resources to read along that those found refer to: `Observation:subject`."""
+    revinclude: tuple[Value, ...] = Field((), max_length=20)
+    """Resources to read along that refer to those found: `Observation:subject`."""
+    by: str = Field("_id", pattern=r"^[A-Za-z_][A-Za-z0-9_:.-]{0,99}$")
+    """The search parameter that takes the keys of a lookup: `_id`, or `patient` for the rows that belong to patients."""
+    changes: bool = False
+    """Whether a run reads only what has changed since the last one (`_lastUpdated`)."""
+    overlap_s: int = Field(600, ge=0, le=31_536_000)
+    """How far behind the newest change each reading begins: how long a server may take to show a change."""
+    partial_dates: Partial = Partial.BLANK
+    """What a date without its month or day becomes: `blank`, or `refuse` stops the reading."""
+
+    @property
+    def incremental(self) -> bool:
+        """Whether a run goes on where the last one stopped."""
+        return self.changes
+
+    @cached_property
+    def compiled(self) -> View:
+        """The view, compiled once."""
+        return compile_view(self.definition)
+
+    @property
+    def definition(self) -> ViewDefinition:
+        """The view."""
+        return parse_view(self.view)
+
+    @property
+    def searched(self) -> str:
+        """The type of resources that is searched."""
+        return self.search or self.compiled.resource
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        try:
+            columns = {column.name for column in self.compiled.columns}
+        except Misconfigured as error:
+            raise ValueError(str(error)) from None
+        if self.key not in columns:
+            raise ValueError(f"the view has no column {self.key!r} for `key`: add one, such as getResourceKey()")
+        if ours := [name for name in self.parameters if name.partition(":")[0] in _OURS]:
+            raise ValueError(f"{ours[0]} is set by Fieldline: use `changes`, `include`, `revinclude` or the connection's page_size")
+        return self

@@ -1,0 +1,190 @@
+"""Searches: page by page, by changes, by keys."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+import msgspec
+import polars as pl
+
+from fieldline_connectors.fhir.config import FhirQuery
+from fieldline_connectors.fhir.views import FrameMaker, Reader
+from fieldline_connectors.fhir.views.compiler import Row
+from fieldline_connectors.fhir.wire import Ended, Parameters, Wire
+from fieldline_core.batch import Batch
+from fieldline_core.errors import Misconfigured, Rejected
+from fieldline_core.ports import Cursor, Page
+
+_KEYS = 50
+_MAX_PAGES = 100_000
+_UNDECLARED = ("_id", "_lastUpdated")
+Placed: TypeAlias = tuple[int, Row]
+"""A row and its place on the server's page, where those that came on an earlier page count too."""
+
+
+class _Link(msgspec.Struct):
+    relation: str = ""
+    url: str = ""
+
+
+class _Meta(msgspec.Struct):
+    lastUpdated: str = ""  # noqa: N815
+
+
+class _Head(msgspec.Struct):
+    resourceType: str = ""  # noqa: N815
+    link: list[_Link] = []
+    entry: list[msgspec.Raw] = []
+
+    @property
+    def next(self) -> str | None:
+        """The address of the next page."""
+        return next((link.url for link in self.link if link.relation == "next" and link.url), None)
+
+
+_heads = msgspec.json.Decoder(_Head)
+
+
+class Search:
+    """One query on one server."""
+
+    def __init__(self, wire: Wire, query: FhirQuery) -> None:
+        self._wire = wire
+        self._query = query
+        self._view = query.compiled
+        self._maker = FrameMaker(self._view.columns, wire.config.timezone, query.partial_dates)
+        self._key = [column.name for column in self._view.columns].index(query.key)
+        # What is searched carries the time of its change, though the view may read what comes along.
+        types = {self._view.resource, query.searched}
+        self._reader = Reader(types, digits=self._view.digits, references=self._view.references)
+
+    def pages(self, after: Cursor | None, limit: int) -> Iterator[Page]:
+        """Pages of at most `limit` rows behind the cursor."""
+        here = dict(after or {})
+        if here.get("end") and not self._query.changes:
+            return
+        since, newest = here.get("since"), here.get("newest")
+        for link, rows, found in self._bundles(here.get("next"), since):
+            latest = max((each for each in (newest, found) if each), default=None)
+            left = [(place, row) for place, row in rows if place >= here.get("skip", 0)]
+            for start in range(0, len(left) - limit, limit):
+                part = left[start : start + limit]
+                yield Page(self._batch(part), {**here, "skip": part[-1][0] + 1})
+            behind = {"next": link, "since": since, "newest": latest} if link else {"end": True, "since": latest or since}
+            last = left[(len(left) - 1) // limit * limit :] if left else []
+            # Where nothing is left, what was reached is still to be remembered for the next run.
+            if last or (link is None and self._query.changes):
+                yield Page(self._batch(last), behind)
+            here, newest = behind, latest
+
+    def by_keys(self, keys: Sequence[str]) -> Batch:
+        """The rows whose key is one of these."""
+        wanted, rows = frozenset(keys), list[Placed]()
+        for start in range(0, len(keys), _KEYS):
+            value = ",".join(_escaped(key) for key in keys[start : start + _KEYS])
+            for _, found, _ in self._bundles(None, None, [(self._query.by, value)]):
+                rows += [(place, row) for place, row in found if row[self._key] in wanted]
+        return self._batch(rows)
+
+    def _bundles(
+        self, link: str | None, since: str | None, more: Parameters = ()
+    ) -> Iterator[tuple[str | None, list[Placed], str | None]]:
+        """Of each page: the link to the next, the rows, and the newest change."""
+        parameters = [*self._parameters(since), *more]
+        self._declared([name for name, _ in parameters], told=True)
+        data = self._followed(link, parameters)
+        seen, empty = set[tuple[Any, ...]](), True
+        for _ in range(_MAX_PAGES):
+            head = _heads.decode(data)
+            if head.resourceType != "Bundle":
+                raise Misconfigured(f"{self._wire.host} answered a search with something else than a Bundle: check `base_url`")
+            rows, newest = self._rows(data, seen)
+            empty &= not head.entry
+            if head.next is None:
+                break
+            yield head.next, rows, newest
+            data = self._followed(head.next, parameters)
+        else:
+            raise Rejected(f"{self._wire.host} gives pages without end")
+        if empty and link is None:
+            self._declared([name for name, _ in parameters], told=False)
+        yield None, rows, newest
+
+    def _followed(self, link: str | None, parameters: Parameters) -> bytes:
+        if link is not None:
+            try:
+                return self._wire.next(link)
+            except Ended:
+                pass  # sessions of searches end: the same search is made again, and what was read comes again
+        return self._wire.search(self._query.searched, parameters)
+
+    def _rows(self, data: bytes, seen: set[tuple[Any, ...]]) -> tuple[list[Placed], str | None]:
+        """The rows of a page without the resources of an earlier one, and the newest change among those searched."""
+        rows, place, newest = list[Placed](), 0, ""
+        for resource, references in self._reader.bundle(data):
+            meta = resource.get("meta") or {}
+            name = (resource.get("resourceType"), resource.get("id"), meta.get("versionId"))
+            if resource.get("resourceType") == self._query.searched:
+                newest = max(newest, _in_utc(meta.get("lastUpdated")))
+            found = self._view.rows(resource, references)
+            if name[1] is None or name not in seen:
+                seen.add(name)
+                rows += enumerate(found, place)
+            place += len(found)
+        return rows, newest or None
+
+    def _parameters(self, since: str | None) -> list[tuple[str, str]]:
+        query = self._query
+        given = [
+            (name, each) for name, value in query.parameters.items() for each in ([value] if isinstance(value, str) else value)
+        ]
+        if query.changes:
+            given.append(("_sort", "_lastUpdated"))
+        if since:
+            low = datetime.fromisoformat(since) - timedelta(seconds=query.overlap_s)
+            given.append(("_lastUpdated", f"ge{low.isoformat(timespec='milliseconds')}"))
+        given += [("_include", each) for each in query.include] + [("_revinclude", each) for each in query.revinclude]
+        return [*given, ("_count", str(self._wire.config.page_size))]
+
+    def _declared(self, names: Sequence[str], *, told: bool) -> None:
+        """Refuses parameters that the server does not declare: it may pass over them, and give everybody or nobody.
+
+        `_id` and `_lastUpdated`, which many servers take without a word, matter only where nothing was found (not `told`).
+        """
+        filters = {name.partition(":")[0].partition(".")[0] for name in names} - {"_sort", "_count", "_include", "_revinclude"}
+        missing = filters - declared(self._wire.capabilities, self._query.searched) - {"_has"}
+        if wrong := sorted(missing - {*_UNDECLARED} if told else missing):
+            raise Misconfigured(
+                f"{self._wire.host} does not declare the search parameter {wrong[0]} of {self._query.searched}"
+                f"{'' if told else ', and found nothing, which may not mean that there is nothing'}: see its CapabilityStatement"
+            )
+
+    def _batch(self, placed: Sequence[Placed]) -> Batch:
+        rows = [row for _, row in placed]
+        frame = self._maker.frame(rows)
+        keys = pl.Series("key", [row[self._key] for row in rows], dtype=pl.String)
+        if keys.null_count():
+            raise Misconfigured(f"the view's column {self._query.key} is blank in some rows, and `key` names it")
+        return Batch(keys, frame)
+
+
+def declared(statement: Mapping[str, Any], resource: str) -> set[str]:
+    """The search parameters that a CapabilityStatement declares for a type of resource."""
+    rest = [each for each in statement.get("rest", []) if each.get("mode", "server") == "server"]
+    own = [found for each in rest for found in each.get("resource", []) if found.get("type") == resource]
+    return {parameter.get("name", "") for each in (*rest, *own) for parameter in each.get("searchParam", [])}
+
+
+def _in_utc(moment: Any) -> str:
+    """A time as a text that sorts as the time does."""
+    try:
+        found = datetime.fromisoformat(moment)
+    except (TypeError, ValueError):
+        return ""
+    return found.astimezone(UTC).isoformat(timespec="microseconds") if found.tzinfo else ""
+
+
+def _escaped(key: str) -> str:
+    for sign in "\\,$|":
+        key = key.replace(sign, f"\\{sign}")
+    return key

@@ -1,0 +1,18 @@
+"""The whole crash matrix into a Salesforce org: every point at every passing, by collections and by bulk jobs."""
+
+from pathlib import Path
+
+import pytest
+from tests.crash_matrix import MakeSink, every_passing, prepare_ground, run_matrix
+from tests.crash_salesforce import SalesforceBulkSink, SalesforceSink
+
+from fieldline_server.embedded import Postgres
+
+pytestmark = pytest.mark.soak
+
+
+@pytest.mark.parametrize("sink", [SalesforceSink, SalesforceBulkSink])
+def test_a_crash_at_any_passing_of_any_point_changes_nothing(
+    sink: MakeSink, postgres: Postgres, migrated_template: str, tmp_path: Path
+) -> None:
+    assert run_matrix(prepare_ground(postgres, migrated_template, tmp_path), sink, every_passing) == {}

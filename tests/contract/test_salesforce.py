@@ -8,8 +8,7 @@ import polars as pl
 import pytest
 from tests.salesforce_org import MESSAGE, SimulatedOrg, simulated_org
 
-from fieldline_connectors.salesforce import Salesforce, SalesforceConfig, SalesforceQuery, SalesforceTarget
-from fieldline_connectors.salesforce.pubsub_topic import SalesforceTopic
+from fieldline_connectors.salesforce import Salesforce, SalesforceConfig, SalesforceQuery, SalesforceTarget, SalesforceTopic
 from fieldline_connectors.testing import ConnectorContract, MakeChange, Sign, TargetRows, sample_rows
 from fieldline_core.batch import Batch
 from fieldline_core.ports import HookRequest

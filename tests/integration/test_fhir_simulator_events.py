@@ -213,6 +213,9 @@ def test_a_cds_service_is_called_with_prefetch_and_a_signature(server: Server) -
     (_, headers, sent), (path, _, told_back) = seen
     assert sent["context"]["patientId"] == sent["prefetch"]["patient"]["id"] == "study-003"
     assert [each["resource"]["id"] for each in sent["prefetch"]["bmi"]["entry"]] == ["study-003-bmi"]
+    allowed = {"Authorization": f"Bearer {sent['fhirAuthorization']['access_token']}"}
+    assert httpx.get(f"{sent['fhirServer']}/Patient/study-003", headers=allowed, trust_env=False).status_code == 200
+    assert httpx.delete(f"{sent['fhirServer']}/Patient/study-003", headers=allowed, trust_env=False).status_code == 403
     assert (path, told_back["feedback"][0]["outcome"]) == ("/cds-services/flow/feedback", "accepted")
     token = headers["authorization"].removeprefix("Bearer ")
     header = jwt.get_unverified_header(token)

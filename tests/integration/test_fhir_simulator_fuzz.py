@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fhir_server import Server, fhir_server
 
+from fieldline_simulators.fhir import TOPICS
+
 NAMES = st.sampled_from(["coding", "code", "value", "system", "reference", "start", "end", "text", "identifier", "extension"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=4),
@@ -16,8 +18,8 @@ JSON = st.recursive(
 )
 TYPES = ["Observation", "RiskAssessment", "Subscription", "Patient"]
 ELEMENTS = (
-    "id meta name code subject identifier valueQuantity effectiveDateTime effectivePeriod status channel criteria note extension "
-    "prediction"
+    "id meta name code subject identifier valueQuantity effectiveDateTime effectivePeriod status channel criteria _criteria note "
+    "extension prediction"
 )
 PARAMETERS = "code date value-quantity subject _has:Observation:patient:code name:exact _id _sort _count _include".split()  # noqa: SIM905
 
@@ -30,16 +32,8 @@ def server() -> Iterator[Server]:
 
 @given(st.sampled_from(TYPES), st.dictionaries(st.sampled_from(ELEMENTS.split()), JSON, max_size=4))
 def test_no_content_makes_the_server_stumble(server: Server, type: str, content: dict[str, Any]) -> None:
-    full = {
-        "code": {},
-        "status": "off",
-        "subject": {},
-        "reason": "x",
-        "channel": {},
-        "criteria": "x",
-        **content,
-        "resourceType": type,
-    }
+    required = {"code": {}, "status": "active", "subject": {}, "reason": "x", "channel": {}, "criteria": f"{TOPICS}Patient"}
+    full = {**required, **content, "resourceType": type}
     assert server.create(full).status_code < 500
     for name, value in (("code", "x"), ("date", "2026"), ("patient", "x"), ("_sort", "date"), ("identifier", "x|y")):
         assert server.fhir.get("/Observation", params={name: value}).status_code < 500

@@ -142,6 +142,15 @@ def test_conditional_writes_find_what_is_there(server: Server) -> None:
     assert server.fhir.delete(f"/Observation?{condition}").status_code == 412
 
 
+def test_a_condition_is_passed_over_in_silence_where_it_is_not_declared() -> None:
+    for profile in ("epic", "oracle"):
+        with fhir_server(profile, patients=1) as server:
+            given = observation(identifier=named("twice"))
+            assert [server.create(given, If_None_Exist="identifier=urn:test|twice").status_code for _ in range(2)] == [201, 201]
+            assert len(server.find("Observation", patient="study-001", identifier="urn:test|twice")) == 2
+            assert server.fhir.put("/Observation?identifier=urn:test|twice", json=given).status_code == 405
+
+
 def test_what_is_deleted_is_gone_and_keeps_its_history(server: Server) -> None:
     id = server.create(observation()).json()["id"]
     assert server.fhir.delete(f"/Observation/{id}").status_code == 200
@@ -202,8 +211,10 @@ def test_a_transaction_is_done_as_a_whole(server: Server) -> None:
     refused = server.fhir.post("", json={**bundle, "entry": [*entries, broken]})
     assert (refused.status_code, words(refused)) == (400, "Entry 2: Missing required property")
     assert len(server.find("Patient", identifier="urn:test|in-bundle")) == 1
-    batch = server.fhir.post("", json={**bundle, "type": "batch", "entry": [broken, entries[1]]}).json()
-    assert [each["response"]["status"] for each in batch["entry"]] == ["400", "201"]
+    asked = {"request": {"method": "GET", "url": "Patient?identifier=urn:test|in-bundle"}}
+    batch = server.fhir.post("", json={**bundle, "type": "batch", "entry": [broken, asked, entries[1]]}).json()
+    assert [each["response"]["status"] for each in batch["entry"]] == ["400", "200", "201"]
+    assert len(batch["entry"][1]["resource"]["entry"]) == 1
 
 
 def test_wso2_lets_an_invalid_entry_of_a_transaction_in() -> None:

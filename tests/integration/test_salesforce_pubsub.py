@@ -12,8 +12,7 @@ import grpc
 import pytest
 from tests.salesforce_bus import ORG, TOPIC, Bus, change, serving
 
-from fieldline_connectors.salesforce import Salesforce, pubsub_line
-from fieldline_connectors.salesforce.pubsub_topic import SalesforceTopic
+from fieldline_connectors.salesforce import Salesforce, SalesforceTopic, pubsub_line
 from fieldline_core.errors import Misconfigured, Unavailable
 from fieldline_core.ports import Cursor, Heard
 from fieldline_simulators.salesforce.certificate import make_tls_files

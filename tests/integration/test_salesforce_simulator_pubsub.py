@@ -260,7 +260,7 @@ def test_the_answer_to_a_publisher_can_be_lost(org: Calls, bus: Bus) -> None:
         assert stream.events()[0]["Record_Id__c"] == "1"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(target=TARGETS, value=VALUES, payload=st.binary(max_size=40))
 def test_nonsense_is_answered(org: Calls, bus: Bus, target: tuple[str, str], value: Any, payload: bytes) -> None:
     assert org(*target, value).status_code < 500

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tests.salesforce_bus import LEAD, avro, change
 
+from fieldline_connectors.salesforce import SalesforceTopic
 from fieldline_connectors.salesforce.pubsub_errors import PlaceLost, Refusal, SessionEnded, meaning
 from fieldline_connectors.salesforce.pubsub_events import ChangeSchema, KeySchema, Told
 from fieldline_connectors.salesforce.pubsub_messages import FetchRequest, FetchResponse, TopicInfo
-from fieldline_connectors.salesforce.pubsub_topic import SalesforceTopic
 from fieldline_core.errors import Misconfigured, Unavailable
 from fieldline_core.ports import Change
 

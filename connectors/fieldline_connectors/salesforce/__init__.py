@@ -8,5 +8,14 @@ from fieldline_connectors.salesforce.config import (
     SalesforceTarget,
 )
 from fieldline_connectors.salesforce.connector import Salesforce
+from fieldline_connectors.salesforce.pubsub_topic import SalesforceTopic
 
-__all__ = ["ClientCredentials", "JwtBearer", "Salesforce", "SalesforceConfig", "SalesforceQuery", "SalesforceTarget"]
+__all__ = [
+    "ClientCredentials",
+    "JwtBearer",
+    "Salesforce",
+    "SalesforceConfig",
+    "SalesforceQuery",
+    "SalesforceTarget",
+    "SalesforceTopic",
+]

@@ -1,0 +1,157 @@
+"""What a service's refusal means, from bodies of V2, V4, XML, plain text and HTML: one sentence, without values of a record.
+
+Messages of SAP name records ("Material 4711 is locked by MILLER"), so what stands in quotes or holds a digit is left out,
+and so are the values of the row in question.
+"""
+
+import html
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from xml.etree.ElementTree import ParseError
+
+import httpx
+import orjson
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from fieldline_connectors.http import answer, reason, wait_asked
+from fieldline_core.errors import FieldlineError, Misconfigured, Rejected, Unavailable
+
+_LONGEST = 300
+_MOST_BODY = 256 * 1024
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|„[^“”]*[“”]|“[^”]*”|«[^»]*»")
+_HOLDS_A_VALUE = re.compile(r"\S*[\d@]\S*")
+_BY_SOMEBODY = re.compile(r"\b(by|durch|von|user|Benutzer) (?!the |a |an |den |die |das |another |anderen )\S+", re.IGNORECASE)
+_TAGS = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]{0,2000}>", re.DOTALL | re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]{0,200}>(.{0,500}?)</title>", re.DOTALL | re.IGNORECASE)
+_LOCKED = re.compile(r"\block(ed)?\b|\bgesperrt\b|deadlock|being processed by|wird .*bearbeitet", re.IGNORECASE)
+_BUSY_STATUS = (408, 423, 425, 429, 502, 503, 504)
+_THROTTLED: Mapping[str, str] = {
+    "0x80072322": "more than 6,000 requests in five minutes",
+    "0x80072321": "more than 20 minutes of computing in five minutes",
+    "0x80072326": "more than 52 requests at once",
+}
+"""Dataverse's codes of its service protection limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One refusal: the service's code, and its words as it wrote them (not to be shown)."""
+
+    status: int
+    code: str
+    words: str
+
+    @property
+    def busy(self) -> bool:
+        """Whether it may work a little later: a lock, a limit, a gateway."""
+        return self.status in _BUSY_STATUS or bool(_LOCKED.search(self.words))
+
+    def sentence(self, values: Collection[str] = ()) -> str:
+        """Why, in one sentence without a value of a record, with status and code at the end."""
+        words = masked(self.words, values) or "the service gives no reason"
+        code = re.sub(r"[^\w/.:-]", "", self.code)[:60]
+        return f"{words} [{self.status}{' ' + code if code else ''}]"
+
+
+def fault(status: int, content_type: str, body: bytes) -> Fault:
+    """The refusal in a body of whatever kind."""
+    text = body[:_MOST_BODY].decode("utf-8", "replace").strip()
+    found = _from_json(text) if text.startswith("{") else _from_xml(text) if text.startswith("<") else None
+    if found is None:
+        looks_html = "html" in content_type.lower() or text[:200].lower().lstrip("\ufeff").startswith(("<!doctype", "<html"))
+        found = ("", _from_html(text) if looks_html else text)
+    return Fault(status, found[0], " ".join(found[1].split())[:2_000])
+
+
+def masked(words: str, values: Collection[str] = ()) -> str:
+    """The words without what may be a value of a record, in one line."""
+    for value in sorted((value for value in values if len(value) > 1), key=len, reverse=True):
+        words = words.replace(value, "…")
+    words = _HOLDS_A_VALUE.sub("…", _QUOTED.sub("…", words))
+    words = _BY_SOMEBODY.sub(r"\1 …", words)
+    words = re.sub(r"(…[\s,.;:]*){2,}", "… ", " ".join(words.split()))
+    return words.strip(" .;:")[:_LONGEST]
+
+
+def _from_json(text: str) -> tuple[str, str] | None:
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    error = document.get("error", document.get("odata.error")) if isinstance(document, dict) else None
+    if not isinstance(error, Mapping):
+        return None
+    words = list(dict.fromkeys(filter(None, (_message(error), *map(_message, _details(error))))))
+    # The outer sentence of SAP is often just "An exception occurred": the inner ones say which.
+    return str(error.get("code") or ""), "; ".join(words[:4])
+
+
+def _details(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    inner = error.get("innererror")
+    lists = (error.get("details"), inner.get("errordetails") if isinstance(inner, Mapping) else None)
+    for found in lists:
+        for entry in found if isinstance(found, list) else ():
+            if isinstance(entry, Mapping) and entry.get("severity", "error") in ("error", "abort"):
+                yield entry
+
+
+def _message(entry: Mapping[str, Any]) -> str:
+    message = entry.get("message")
+    text = message.get("value") if isinstance(message, Mapping) else message
+    return text.strip() if isinstance(text, str) else ""
+
+
+def _from_xml(text: str) -> tuple[str, str] | None:
+    try:
+        root = fromstring(text, forbid_dtd=True)
+    except (ParseError, DefusedXmlException, ValueError):
+        return None
+    if root.tag.rpartition("}")[2] != "error":
+        return None
+    texts: dict[str, list[str]] = {}
+    for element in root.iter():
+        texts.setdefault(element.tag.rpartition("}")[2], []).append((element.text or "").strip())
+    words = list(dict.fromkeys(filter(None, texts.get("message", []))))
+    return texts.get("code", [""])[0], "; ".join(words[:4])
+
+
+def _from_html(text: str) -> str:
+    title = _TITLE.search(text)
+    return html.unescape(_TAGS.sub(" ", title[1] if title else text))
+
+
+def fault_of(response: httpx.Response) -> Fault:
+    """The refusal in an answer."""
+    return fault(response.status_code, response.headers.get("content-type", ""), response.content)
+
+
+def translated(response: httpx.Response, place: str, *, reading: bool) -> FieldlineError:
+    """The error that a refused request as a whole means; what was refused while reading is for a person to mend."""
+    found = fault_of(response)
+    said = found.sentence()
+    match response.status_code:
+        case 401:
+            return Misconfigured(f"{place}: the service does not let us in: check the login and `sap_client`: {said}")
+        case 403:
+            return Misconfigured(f"{place}: the user may not do this: give it the authorisation: {said}")
+        case 404 | 405 | 410:
+            return Misconfigured(f"{place}: it is not there: check service_url, and that the service is active: {said}")
+        case 413:
+            return Misconfigured(f"{place}: the request is too large for the server: lower batch_rows, or raise its limit: {said}")
+        case 429 | 503:
+            words = _THROTTLED.get(found.code.lower(), "the service asks us to slow down")
+            return Unavailable(f"{place}: {words}: {said}", wait_asked(response))
+        case 428:
+            return Misconfigured(f"{place}: the service wants an ETag, and gave none when the record was read: {said}")
+    try:
+        answer(response)
+    except Unavailable as error:
+        return Unavailable(f"{place}: {said}", error.retry_after, sent=error.sent)
+    except FieldlineError as error:
+        if response.status_code < 400:
+            return type(error)(f"{place}: {error}")
+        return Misconfigured(f"{place}: {said}") if reading else Rejected(f"{place}: {said}")
+    return Unavailable(f"{place}: {reason(response)}", sent=True)

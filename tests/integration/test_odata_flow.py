@@ -1,0 +1,96 @@
+"""Flows from an OData service back into it: read, or told by an event, scored, written, put back."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.engines import Bench, decisions_on
+from tests.odata_connections import LOOPBACK, kinds
+from tests.odata_language import Kind
+from tests.odata_service import Shop, serving
+
+from fieldline_core.pipeline import manage
+from fieldline_core.pipeline.accept import accept
+from fieldline_core.pipeline.invariants import check_invariants
+from fieldline_core.ports import HookRequest
+
+TOKEN = "a token of sixteen characters"
+
+
+def documents(root: str, trigger: dict[str, str]) -> str:
+    """A flow that reads `Customers` and writes the score into the same records."""
+    settings = {
+        "service_url": root, "preset": "sap", "login": {"flow": "basic", "user": "tech", "password": {"secret": "env:S4_PASSWORD"}},
+        "allow_private": list(LOOPBACK), "inbound": {"accepts": "cloudevents", "tokens": [{"secret": "env:EVENT_TOKEN"}]},
+    }  # fmt: skip
+    target = {"operation": "update", "entity_set": "Customers", "fields": {"score": "score"}}
+    return yaml.safe_dump_all([
+        {"connection": "s4", "connector": "odata", "settings": settings},
+        {"mapping": "customers", "features": [{"field": "a"}, {"field": "b"}], "fields": [{"name": "score", "formula": "score"}]},
+        {
+            "flow": "customers", "trigger": trigger, "source": {"connection": "s4", "query": {"entity_set": "Customers"}},
+            "mapping": "customers", "models": ["linear"], "writes": [{"name": "score", "connection": "s4", "target": target}],
+        },
+    ])  # fmt: skip
+
+
+@pytest.fixture(params=[2, 4])
+def shop(request: pytest.FixtureRequest) -> Shop:
+    customers = Kind({"ID": "String", "a": 'Decimal Scale="2"', "b": "Double", "score": "Double"})
+    shop = Shop(request.param, {**kinds(), "Customers": customers}, page=20)
+    for number in range(50):
+        shop.put("Customers", ID=f"C{number:02}", a=f"{number}.00", b=1.0)
+    return shop
+
+
+@pytest.fixture
+def root(shop: Shop) -> Iterator[str]:
+    with serving(shop) as root:
+        yield root
+
+
+@pytest.fixture
+def bench(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setenv("S4_PASSWORD", "the password")
+    monkeypatch.setenv("EVENT_TOKEN", TOKEN)
+    made = Bench(database_url, tmp_path)
+    made.import_linear(tmp_path)
+    yield made
+    assert check_invariants(made.engine.store) == []
+    made.engine.parts.connector("s4").close()
+    made.close()
+
+
+def test_every_record_gets_its_score_and_a_person_keeps_what_they_changed(bench: Bench, shop: Shop, root: str) -> None:
+    bench.apply(documents(root, {}))
+    manage.pause_writes(bench.engine, "test", "somebody is at work")
+    run = manage.request_run(bench.engine, "customers", "test")
+    bench.drain()
+    shop.put("Customers", ID="C07", score=42.0)
+    manage.resume_writes(bench.engine, "test")
+    bench.drain()
+
+    scores = {key: row["score"] for key, row in shop.rows["Customers"].items()}
+    assert scores == {f"C{number:02}": 42.0 if number == 7 else 2.0 * number - 1 for number in range(50)}
+    (row,) = manage.list_runs(bench.engine, id=run)
+    assert (row["written"], row["left_alone"]) == (49, 1)
+    (decision,) = decisions_on(bench.engine, "C08")
+    assert decision["source"] == {"a": "8.00", "b": 1.0, "score": None}
+    assert decision["writes"][0]["outcome"] == "written"
+
+
+def test_an_event_that_carries_only_a_key_is_read_back_and_its_record_scored(bench: Bench, shop: Shop, root: str) -> None:
+    bench.apply(documents(root, {"webhook": "s4", "key": "data.Customer"}))
+    event = {"specversion": "1.0", "id": "e1", "source": "/s4", "type": "customer.changed", "data": {"Customer": "C05"}}
+    request = HookRequest({"authorization": f"Bearer {TOKEN}"}, json.dumps(event).encode(), datetime.now(UTC))
+    (delivered,) = bench.engine.parts.connector("s4").receive(request).events
+    release = bench.engine.parts.release(bench.all("SELECT id FROM release")[0]["id"])
+    assert not accept(bench.engine, release, "s4/customers", delivered).repeated
+    assert accept(bench.engine, release, "s4/customers", delivered).repeated
+    bench.drain()
+
+    assert {key for key, row in shop.rows["Customers"].items() if row["score"] is not None} == {"C05"}
+    assert shop.rows["Customers"]["C05"]["score"] == 9.0

@@ -1,0 +1,288 @@
+"""What real OData servers do while they are written to: each trap of theirs is a test."""
+
+import json
+from typing import Any
+
+import polars as pl
+import pytest
+from tests.odata_connections import connected, filled, kinds, outcomes, scores
+from tests.odata_service import Shop
+
+from fieldline_connectors.odata import Odata, OdataTarget
+from fieldline_core.batch import Batch
+from fieldline_core.errors import Misconfigured, Unavailable
+from fieldline_core.ports import Dedupe, Slice
+from fieldline_core.receipts import Outcome
+
+WRITTEN, UNCHANGED, REFUSED = Outcome.WRITTEN, Outcome.UNCHANGED, Outcome.REFUSED
+TWO = {"P00": 7.0, "P01": 8.0}
+both = pytest.mark.parametrize("version", [2, 4])
+
+
+def held(shop: Shop, name: str = "score") -> list[Any]:
+    return [row[name] for row in shop.rows["Partners"].values()]
+
+
+@both
+def test_a_token_that_is_not_taken_any_more_is_fetched_again_once_and_the_write_replayed(version: int) -> None:
+    shop = filled(version, 2)
+    with connected(shop) as connector:
+        assert outcomes(connector.write(scores(TWO))) == [WRITTEN, WRITTEN]
+        shop.sessions.clear()
+        assert outcomes(connector.write(scores({"P00": 1.0, "P01": 2.0}))) == [WRITTEN, WRITTEN]
+    assert held(shop) == [1.0, 2.0]
+    assert len(shop.requests("HEAD")) == 2
+
+
+def test_all_cookies_are_sent_back_whatever_their_names_paths_and_domains() -> None:
+    shop = filled(2, 1)
+    with connected(shop) as connector:
+        connector.write(scores({"P00": 7.0}))
+    cookies = shop.requests("MERGE")[0][2]["cookie"]
+    assert "SAP_SESSIONID=" in cookies
+    assert "MYSAPSSO2=any" in cookies
+
+
+def test_a_token_that_is_refused_twice_is_told_to_a_person() -> None:
+    shop = filled(2, 1)
+    with connected(shop) as connector:
+        required = {"on": "MERGE", "status": 403, "headers": {"x-csrf-token": "Required"}}
+        shop.faults += [required, {**required}]
+        with pytest.raises(Misconfigured, match="CSRF token was refused twice"):
+            connector.write(scores({"P00": 7.0}))
+
+
+def test_a_service_that_answers_head_with_nothing_is_asked_for_a_token_by_get() -> None:
+    shop = filled(2, 1)
+    with connected(shop) as connector:
+        shop.faults.append({"on": "HEAD", "status": 405})
+        assert outcomes(connector.write(scores({"P00": 7.0}))) == [WRITTEN]
+
+
+def test_a_missing_authorisation_is_no_missing_token() -> None:
+    shop = filled(2, 1)
+    with connected(shop) as connector:
+        shop.faults.append({"on": "MERGE", "status": 403, "body": b"No authorization for this object"})
+        receipts = connector.write(scores({"P00": 7.0}))
+    assert receipts[0].reason == "the service refused the row: No authorization for this object [403]"
+
+
+@both
+def test_a_record_is_changed_under_its_version_and_left_alone_where_a_person_changed_it(version: int) -> None:
+    shop = filled(version, 3)
+    shop.put("Partners", ID="P01", score=99.0)
+    with connected(shop) as connector:
+        receipts = connector.write(scores({"P00": 7.0, "P01": 8.0, "P02": 9.0}, before=[0.0, 1.0, 2.0]))
+    assert outcomes(receipts) == [WRITTEN, Outcome.CHANGED_BY_PERSON, WRITTEN]
+    assert held(shop) == [7.0, 99.0, 9.0]
+
+
+class Meddling(Shop):
+    """Somebody changes a record between our look at it and our change, the first times."""
+
+    def __init__(self, shop: Shop, field: str, times: int) -> None:
+        super().__init__(shop.version, shop.kinds)
+        self.rows, self.versions, self.field, self.times = shop.rows, shop.versions, field, times
+
+    def meddle(self) -> None:
+        if self.times:
+            self.times -= 1
+            self.put("Partners", ID="P00", **{self.field: 50.0 if self.field == "score" else "another name"})
+
+    def batch(self, content_type: str, body: bytes) -> Any:
+        self.meddle()
+        return super().batch(content_type, body)
+
+    def change(self, name: str, key: str, headers: dict[str, str], body: bytes) -> Any:
+        if len(self.rows[name]) == 1:
+            self.meddle()
+        return super().change(name, key, headers, body)
+
+
+@both
+def test_what_changed_under_our_hands_is_read_and_decided_again(version: int) -> None:
+    elsewhere = Meddling(filled(version, 2), "name", 1)
+    with connected(elsewhere) as connector:
+        assert outcomes(connector.write(scores(TWO, before=[0.0, 1.0]))) == [WRITTEN, WRITTEN]
+    assert held(elsewhere) == [7.0, 8.0]
+    same = Meddling(filled(version, 2), "score", 1)
+    with connected(same) as connector:
+        assert outcomes(connector.write(scores(TWO, before=[0.0, 1.0]))) == [Outcome.CHANGED_BY_PERSON, WRITTEN]
+    assert held(same) == [50.0, 8.0]
+
+
+def test_a_record_that_never_rests_is_written_later() -> None:
+    with connected(Meddling(filled(4, 1), "name", 99)) as connector, pytest.raises(Unavailable, match="keep changing"):
+        connector.write(scores({"P00": 7.0}))
+
+
+@both
+@pytest.mark.parametrize("named", [True, False])
+def test_the_bad_rows_of_a_changeset_are_found_whether_the_service_names_them_or_not(version: int, named: bool) -> None:
+    shop = filled(version, 9)
+    shop.named = named
+    values = {f"P{number:02}": 666.0 if number in (2, 7) else 70.0 + number for number in range(9)}
+    with connected(shop, changeset_rows=9) as connector:
+        receipts = connector.write(scores(values))
+    assert outcomes(receipts) == [REFUSED if number in (2, 7) else WRITTEN for number in range(9)]
+    assert receipts[2].reason == "the service refused the row: The score … of … is not allowed [400 SHOP/001]"
+    assert held(shop) == [70.0, 71.0, 2.0, 73.0, 74.0, 75.0, 76.0, 7.0, 78.0]
+
+
+def test_a_status_of_202_for_the_whole_batch_says_nothing_of_its_rows() -> None:
+    shop = filled(2, 2)
+    with connected(shop) as connector:
+        receipts = connector.write(scores({"P00": 666.0, "P01": 666.0}))
+    assert outcomes(receipts) == [REFUSED, REFUSED]
+
+
+@both
+def test_an_update_that_is_answered_by_200_is_written(version: int) -> None:
+    shop = filled(version, 1)
+    with connected(shop, batch="none") as connector:
+        connector.check()
+        shop.faults.append({"on": "MERGE" if version == 2 else "PATCH", "status": 200, "body": b'{"d": {}}'})
+        assert outcomes(connector.write(scores({"P00": 7.0}))) == [WRITTEN]
+
+
+@both
+@pytest.mark.parametrize("batch", ["multipart", "none"])
+def test_a_write_whose_answer_was_lost_is_looked_up_and_not_repeated(version: int, batch: str) -> None:
+    shop = filled(version, 2)
+    method = ("MERGE" if version == 2 else "PATCH") if batch == "none" else "POST $batch"
+    with connected(shop, batch=batch) as connector:
+        shop.faults.append({"on": method, "drop": True})
+        with pytest.raises(Unavailable) as caught:
+            connector.write(scores(TWO, before=[0.0, 1.0]))
+        assert caught.value.sent
+        before = dict(shop.versions)
+        receipts = connector.write(scores(TWO, before=[0.0, 1.0], fence=2))
+    # It was our own write: an undo must find it.
+    assert outcomes(receipts) == [WRITTEN, WRITTEN]
+    assert held(shop) == [7.0, 8.0]
+    assert shop.versions["Partners", "P00"] == before["Partners", "P00"]
+
+
+def test_a_write_that_broke_off_after_its_first_rows_does_not_say_that_nothing_was_sent() -> None:
+    shop = filled(2, 2)
+    with connected(shop, batch="none") as connector:
+        connector.check()
+        shop.faults.append({"on": "MERGE Partners('P01')", "status": 429, "headers": {"retry-after": "3"}})
+        with pytest.raises(Unavailable) as caught:
+            connector.write(scores(TWO))
+    assert (caught.value.sent, caught.value.retry_after) == (True, 3.0)
+    assert held(shop) == [7.0, 1.0]
+
+
+def test_what_holds_the_value_already_is_not_written() -> None:
+    shop = filled(4, 1)
+    with connected(shop) as connector:
+        assert outcomes(connector.write(scores({"P00": 0.0}))) == [UNCHANGED]
+    assert shop.requests("PATCH") == []
+
+
+@both
+def test_decimals_and_dates_are_written_as_the_version_has_them(version: int) -> None:
+    shop = filled(version, 1)
+    target = OdataTarget(entity_set="Partners", fields={"limit": "a", "day": "b", "changed": "c"})
+    frame = pl.DataFrame({"limit": ["98765432101234567.89"], "day": ["2024-03-01"], "changed": ["2024-03-01T10:20:30.123"]})
+    with connected(shop) as connector:
+        connector.write(Slice("a" * 64, 1, target, Batch.of(["P00"], frame)))
+    body = json.loads(shop.requests("MERGE" if version == 2 else "PATCH")[0][3])
+    v2 = {"limit": "98765432101234567.89", "day": "/Date(1709251200000)/", "changed": "/Date(1709288430123)/"}
+    assert body == (v2 if version == 2 else {**v2, "day": "2024-03-01", "changed": "2024-03-01T10:20:30.123000Z"})
+    assert held(shop, "limit") == ["98765432101234567.89"]
+
+
+def test_a_key_that_is_not_there_is_refused_by_an_update_and_added_by_an_upsert() -> None:
+    shop = filled(4, 0)
+    with connected(shop) as connector:
+        assert connector.write(scores({"P00": 7.0}))[0].reason == "the entity set has no record with this key"
+        assert outcomes(connector.write(scores({"P00": 7.0}, operation="upsert"))) == [WRITTEN]
+    assert held(shop) == [7.0]
+
+
+def test_a_lock_is_waited_for_and_not_taken_for_a_refusal() -> None:
+    shop = filled(2, 1)
+    with connected(shop) as connector:
+        shop.faults.append({"on": "MERGE", "status": 400, "body": b"Partner 4711 is locked by MILLER"})
+        with pytest.raises(Unavailable, match=r"Partner … is locked by …"):
+            connector.write(scores({"P00": 7.0}))
+        assert outcomes(connector.write(scores({"P00": 7.0}, fence=2))) == [WRITTEN]
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [(413, Misconfigured, "lower batch_rows"), (429, Unavailable, "slow down"), (401, Misconfigured, "does not let us in")],
+)
+def test_a_batch_that_is_refused_as_a_whole_says_why(status: int, error: type[Exception], words: str) -> None:
+    shop = filled(2, 2)
+    with connected(shop) as connector:
+        shop.faults.append({"on": "POST $batch", "status": status})
+        with pytest.raises(error, match=words):
+            connector.write(scores(TWO))
+
+
+def test_an_answer_to_a_batch_that_cannot_be_read_leaves_the_outcome_unknown() -> None:
+    shop = filled(2, 2)
+    with connected(shop) as connector:
+        headers = {"content-type": "multipart/mixed; boundary=x"}
+        shop.faults.append({"on": "POST $batch", "status": 202, "body": b"--x", "headers": headers})
+        with pytest.raises(Unavailable) as caught:
+            connector.write(scores(TWO))
+    assert caught.value.sent
+
+
+def added(score: float, fence: int = 1, **target: Any) -> Slice:
+    operation = OdataTarget.model_validate(
+        {"operation": "create", "entity_set": "Tasks", "key": "partner", "fields": {"score": "score"}, "marker": "mark", **target}
+    )
+    return Slice("f" * 64, fence, operation, Batch.of(["P00", "P00"], pl.DataFrame({"score": [score, 2.0]})))
+
+
+def test_a_record_that_was_added_is_found_again_by_its_mark() -> None:
+    shop = filled(4, 1)
+    with connected(shop) as connector:
+        assert connector.dedupe(added(1.0).target) is Dedupe.QUERY
+        shop.faults.append({"on": "POST $batch", "drop": True})
+        with pytest.raises(Unavailable):
+            connector.write(added(1.0))
+        assert outcomes(connector.write(added(1.0, fence=2))) == [WRITTEN, WRITTEN]
+    assert [row["partner"] for row in shop.rows["Tasks"].values()] == ["P00", "P00"]
+
+
+def test_what_the_service_offers_decides_how_a_repeat_is_made_harmless() -> None:
+    def dedupe(connector: Odata, **target: Any) -> Dedupe:
+        return connector.dedupe(added(1.0, **target).target)
+
+    shop = filled(4, 0)
+    with connected(shop) as connector:
+        assert dedupe(connector, marker=None) is Dedupe.NONE
+        assert dedupe(connector, operation="update", marker=None) is Dedupe.QUERY
+    note = '<Annotations Target="shop.box/Tasks"><Annotation Term="Org.OData.Repeatability.V1.Supported"/></Annotations></Schema>'
+    with connected(shop) as connector:
+        shop.metadata = shop.handle("GET", "$metadata", {}, b"")[2].decode().replace("</Schema>", note)
+        assert dedupe(connector, marker=None) is Dedupe.NATIVE
+        connector.write(added(1.0, marker=None, fields={"score": "score"}, constants={"mark": "one"}))
+    sent = shop.requests("POST", "$batch")[-1][3].decode().lower()
+    assert sent.count("repeatability-request-id: ") == 2
+    assert sent.count("repeatability-first-sent: ") == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "operation", "words"),
+    [({"updatable": "false"}, "update", "not let Partners be changed"), ({"creatable": "false"}, "upsert", "be added to Partners")],
+)
+def test_what_the_service_does_not_allow_is_said_before_anything_is_sent(flags: dict[str, str], operation: str, words: str) -> None:
+    shop = filled(2, 1, kinds=kinds(**flags))
+    with connected(shop) as connector, pytest.raises(Misconfigured, match=words):
+        connector.write(scores({"P00": 7.0}, operation=operation))
+    assert shop.requests("POST") == []
+
+
+@both
+def test_what_was_written_is_compared_for_an_undo(version: int) -> None:
+    shop = filled(version, 2)
+    with connected(shop) as connector:
+        apart = connector.differing(scores({}).target, Batch.of(["P00", "P01", "P99"], pl.DataFrame({"score": [0.0, 5.0, 1.0]})))
+    assert {row: receipt.outcome for row, receipt in apart.items()} == {1: Outcome.CHANGED_BY_PERSON, 2: REFUSED}

@@ -1,0 +1,67 @@
+"""Refusals in every form that SAP and others give them: one sentence, and no value of a record."""
+
+import json
+from typing import Any
+
+import pytest
+
+from fieldline_connectors.odata.errors import fault, masked
+
+HTML = "<!DOCTYPE html><html><head><title>Logon Error Message</title><style>b {}</style></head><p>client 999</p></html>"
+
+
+def as_json(error: Any) -> bytes:
+    return json.dumps({"error": error}).encode()
+
+
+def test_v2_says_its_outer_and_inner_messages_once() -> None:
+    words = "Tax number is wrong"
+    details = [{"code": "BUP/123", "message": words, "severity": "error"}, {"message": "saved", "severity": "info"}]
+    body = as_json({"code": "BUP/123", "message": {"lang": "en", "value": words}, "innererror": {"errordetails": details}})
+    assert fault(400, "application/json", body).sentence() == "Tax number is wrong [400 BUP/123]"
+
+
+def test_v4_says_its_message_and_details() -> None:
+    details = [{"message": "Too high", "target": "planned"}]
+    body = as_json({"code": "ASSERT_RANGE", "message": "Check the input", "details": details})
+    assert fault(400, "application/json", body).sentence() == "Check the input; Too high [400 ASSERT_RANGE]"
+
+
+def test_v2_says_it_in_xml_too() -> None:
+    body = b'<error xmlns="http://schemas.microsoft.com/ado/2007/08/dataservices/metadata"><code>SY/530</code>\
+<message xml:lang="en">Resource not found</message></error>'
+    assert fault(404, "application/xml", body).sentence() == "Resource not found [404 SY/530]"
+
+
+def test_html_is_told_by_its_title_and_text_by_itself() -> None:
+    assert fault(401, "text/html", HTML.encode()).sentence() == "Logon Error Message [401]"
+    assert fault(403, "text/plain", b"CSRF token validation failed\n").sentence() == "CSRF token validation failed [403]"
+    assert fault(500, "", b"").sentence() == "the service gives no reason [500]"
+    assert fault(500, "text/html", b"<html><script>var x=1;</script><p>Dump</p></html>").sentence() == "Dump [500]"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("Partner 4711 does not exist", "Partner … does not exist"),
+        ("Value 'Miller' is not allowed", "Value … is not allowed"),
+        ("Order is locked by MILLER", "Order is locked by …"),
+        ("Auftrag wird von Müller bearbeitet", "Auftrag wird von … bearbeitet"),
+        ("Mail zoe@example.org is wrong", "Mail … is wrong"),
+        ("Zoë Miller is no partner", "… is no partner"),
+        ("Locked by the user", "Locked by the user"),
+    ],
+)
+def test_what_may_be_a_value_of_a_record_is_left_out(words: str, shown: str) -> None:
+    assert masked(words, ["Zoë Miller", "x"]) == shown
+
+
+def test_locks_and_limits_are_told_from_refusals() -> None:
+    assert fault(400, "text/plain", b"Order 1 is locked by MILLER").busy
+    assert fault(429, "text/plain", b"").busy
+    assert not fault(400, "text/plain", b"The blocked stock is too high").busy
+
+
+def test_a_hostile_body_is_a_sentence_like_any_other() -> None:
+    for body in (b"{" * 10_000, b"<" * 10_000, b"\xff\xfe", b'<!DOCTYPE x [<!ENTITY a "a">]><error>&a;</error>', b'{"error": []}'):
+        assert fault(400, "application/json", body).sentence().endswith("[400]")

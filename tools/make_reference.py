@@ -24,7 +24,7 @@ _MADE = "Made from the code by `tools/make_reference.py`; a test compares the tw
 _VERBS = {
     "discover": "says what the system holds", "read": "reads records", "lookup": "reads records by key",
     "children": "reads the rows that belong to records", "write": "writes answers",
-    "poll": "asks after writes that take long", "receive": "takes signed messages",
+    "poll": "asks after writes that take long", "receive": "takes signed messages", "listen": "hears what changes",
 }  # fmt: skip
 _FORMATS = {"uri": "URL", "path": "path", "ipvanynetwork": "network", "date-time": "date and time"}
 Schema = Mapping[str, Any]
@@ -55,7 +55,8 @@ def events() -> str:
         "# Audit events", "", _MADE, "",
         "Every act that changes something, and every look at a record that is kept, leaves one of these events in the transaction",
         "in which it happens. An event holds its type, the time, who acted, and a detail of names, numbers and digests; it never",
-        "holds a record's values or a secret. `fieldline audit` lists them, `fieldline audit list action:flow.paused` those of a type.",
+        "holds a record's values or a secret. `fieldline audit list` lists them, `fieldline audit list action:flow.paused` those",
+        "of a type.",
         "",
         "| Event | What happened |", "|---|---|",
     ]  # fmt: skip
@@ -72,7 +73,8 @@ def connectors() -> str:
     for name, kind in connector_classes().items():
         abilities = [words for verb, words in _VERBS.items() if callable(getattr(kind, verb, None))]
         lines += ["", f"## {name}", "", f"{inspect.getdoc(kind)} It {_listed(abilities)}."]
-        models = {"settings": kind.Config, "query": getattr(kind, "Query", None), "target": getattr(kind, "Target", None)}
+        parts = {"query": "Query", "changes": "Topic", "target": "Target"}
+        models = {"settings": kind.Config, **{heading: getattr(kind, part, None) for heading, part in parts.items()}}
         for heading, model in models.items():
             lines += _model(name, heading, model) if model else []
     return "\n".join(lines) + "\n"
@@ -154,7 +156,8 @@ def _kind(about: Schema, root: Schema | None = None) -> str:
         case "array":
             return f"list of {_kind(about.get('items', {}), root)}"
         case "object":
-            return f"keys with {_kind(about.get('additionalProperties') or {}, root)}"
+            values = about.get("additionalProperties")
+            return f"keys with {_kind(values if isinstance(values, dict) else {}, root)}"
         case "string":
             return _FORMATS.get(about.get("format", ""), "secret" if about.get("writeOnly") else _text(about))
         case "integer" | "number" as kind:

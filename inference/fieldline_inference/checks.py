@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from fieldline_core.errors import Rejected
 from fieldline_inference.files import MODEL

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -195,6 +196,11 @@ def checked(texts: Sequence[str]) -> tuple[Checker, list[int]]:
             if error.rule != "wrong-type":
                 raise
     return checker, roots
+
+
+@pytest.mark.parametrize("text", ["SUM(orders.amount, MAX(orders.amount, 3) > 4)", "SUM(orders.amount, MIN(orders.amount, 5) > 3)"])
+def test_max_of_several_values_in_a_row_is_that_of_the_row(text: str) -> None:
+    assert len(checked([text])[1]) == 1
 
 
 class Results:

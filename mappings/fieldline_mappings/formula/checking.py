@@ -143,10 +143,10 @@ class _Formula:
         return position
 
     def _one_call(self, node: Call, rows: Scope | None, first: int | None) -> int:
-        if node.name in AGGREGATES and node.args and self.checker.scope.lists:
-            found = self._list_in(node.args[0])
-            if found:
-                return self._aggregate(node, AGGREGATES[node.name], found, rows)
+        # In a row, MAX of several values is one of that row.
+        of_row = rows is not None and node.name in FUNCTIONS and len(node.args) > 1
+        if node.name in AGGREGATES and node.args and not of_row and (found := self._list_in(node.args[0])):
+            return self._aggregate(node, AGGREGATES[node.name], found, rows)
         function = FUNCTIONS.get(node.name)
         if function is None:
             raise self._unknown_function(node)

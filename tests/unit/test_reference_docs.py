@@ -9,6 +9,7 @@ import pytest
 from typer.main import get_command
 
 from fieldline_core.events import EVENTS
+from fieldline_core.pipeline.facts import FACTS
 from fieldline_core.settings import Settings
 from fieldline_server.cli import app
 
@@ -73,7 +74,7 @@ def test_every_setting_and_event_that_is_named_is_there(page: Path) -> None:
     known = {f"FIELDLINE_{name.upper()}" for name in Settings.model_fields} | {"FIELDLINE_KEY", "FIELDLINE_PUBLISHED_PORT"}
     assert {name for name in re.findall(r"\bFIELDLINE_[A-Z_]+[A-Z]\b", text) if "CRASH" not in name} <= known
     kinds = "|".join(sorted({name.partition(".")[0] for name in EVENTS}))
-    assert {name for name in re.findall(rf"`((?:{kinds})\.[a-z_]+)`", text) if not name.startswith("target.")} <= set(EVENTS)
+    assert {name for name in re.findall(rf"`((?:{kinds})\.[a-z_]+)`", text) if not name.startswith("target.")} <= {*EVENTS, *FACTS}
 
 
 @pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))

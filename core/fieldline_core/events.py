@@ -13,6 +13,7 @@ _MOST_BYTES, _SHORT = 60_000, 1000
 
 EVENTS: dict[str, str] = {
     "backtest.viewed": "Decided records were read again and scored under two mappings; nothing was written.",
+    "cds.feedback": "A clinician accepted a card of CDS Hooks, or overrode it.",
     "chunk.buried": "Records that were taken in could not be decided on as a whole, and were set aside or given up.",
     "config.published": "A connection, mapping or flow was published in a new version.",
     "decisions.recorded": "A batch of decisions was stored with its evidence.",

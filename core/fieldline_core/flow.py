@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import AfterValidator, Field, model_validator
 
 from fieldline_core.admission import TargetLimits
+from fieldline_core.cds import RECORD, Cds
 from fieldline_core.ports import Document
 from fieldline_core.retry import RetryPolicy
 
@@ -76,7 +77,7 @@ class WriteStep(Document):
 
 
 class Trigger(Document):
-    """What makes the flow run: nothing (by hand), a schedule, a webhook, or changes in the system that it reads."""
+    """What makes the flow run: nothing (by hand), a schedule, a webhook, CDS Hooks, or changes in the system that it reads."""
 
     schedule: str | None = None
     """A cron expression in UTC, for example `0 6 * * *`."""
@@ -88,6 +89,8 @@ class Trigger(Document):
     """Path of the record's key in the message's body, for example `data.id`."""
     changes: dict[str, Any] | None = None
     """Which changes of the source are listened to, in the connector's own terms; a schedule may stand beside it."""
+    cds: Cds | None = None
+    """The service of CDS Hooks that the flow is; a schedule or changes may stand beside it."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -95,6 +98,8 @@ class Trigger(Document):
             raise ValueError("a trigger is one of schedule, every and webhook")
         if self.webhook is not None and self.changes is not None:
             raise ValueError("a trigger is a webhook or changes, not both")
+        if self.webhook is not None and self.cds is not None:
+            raise ValueError("a trigger is a webhook or cds, not both")
         if (self.webhook is None) != (self.key is None):
             raise ValueError("a webhook trigger says which path of the body is the record's key (key: data.id)")
         return self
@@ -149,6 +154,8 @@ class Flow(Document):
             raise ValueError("a flow reads from a source, or is triggered by a webhook")
         if self.source is None and self.trigger.changes is not None:
             raise ValueError("a flow that listens to changes reads the changed records back: give it a source")
+        if self.trigger.cds is not None and RECORD in {lookup.name for lookup in self.lookups}:
+            raise ValueError(f"a flow that answers CDS Hooks has no list of the name {RECORD!r}: so the record itself is fetched")
         names = [write.name for write in self.writes]
         if len(names) != len(set(names)):
             raise ValueError("each write has a name of its own")

@@ -19,6 +19,7 @@ from fieldline_core.yaml_source import Source, parse
 from fieldline_inference import Registry
 from fieldline_mappings import MappingDocument, compile_mapping, lint_mapping
 from fieldline_mappings import digest as mapping_digest
+from fieldline_server.lint_cds import findings_of_cds
 from fieldline_server.lint_systems import findings_of_systems
 
 _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
@@ -141,7 +142,9 @@ class Linter:
                 write.connection, f"writes[{number}].connection", Sink, "Target", write.target, f"writes[{number}].target"
             )
         yield from self._answers(flow)
-        yield from findings_of_systems(flow, self._known["connection"], self._plan(flow))
+        plan = self._plan(flow)
+        yield from findings_of_cds(flow, self._known["connection"], plan)
+        yield from findings_of_systems(flow, self._known["connection"], plan)
 
     def _plan(self, flow: Flow) -> Plan | None:
         """The flow's mapping compiled for its model; None where that fails, which is said elsewhere."""

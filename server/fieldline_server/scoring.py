@@ -7,11 +7,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+import polars as pl
+
+from fieldline_core.batch import Batch
 from fieldline_core.errors import FieldlineError, Misconfigured, Unavailable
 from fieldline_core.flow import Release
 from fieldline_core.pipeline.decide import Decisions
 from fieldline_core.pipeline.engine import Engine
-from fieldline_core.pipeline.score import answer
+from fieldline_core.pipeline.score import Given, answer
 from fieldline_inference import Registry
 from fieldline_server.metrics import Metrics
 
@@ -31,12 +34,14 @@ class Answer:
     held: str | None
     release: str
     clock: str
+    decision: tuple[int, int]
+    """The chunk and the row of the decision."""
 
 
 @dataclass(slots=True, eq=False)
 class _Asked:
     release: Release
-    records: Sequence[tuple[str, Mapping[str, Any]]]
+    records: Given
     by: str
     keys: frozenset[str]
     answers: "Future[list[Answer]]" = field(default_factory=Future)
@@ -70,9 +75,10 @@ class Scorer:
         if self._thread.is_alive():
             self._thread.join()
 
-    def ask(self, release: Release, records: Sequence[tuple[str, Mapping[str, Any]]], by: str) -> "Future[list[Answer]]":
+    def ask(self, release: Release, records: Given, by: str) -> "Future[list[Answer]]":
         """The answers to come, in the order of the records (each key once); raises Unavailable where too many wait."""
-        asked = _Asked(release, records, by, frozenset(key for key, _ in records))
+        keys = records.keys if isinstance(records, Batch) else (key for key, _ in records)
+        asked = _Asked(release, records, by, frozenset(keys))
         with self._changed:
             if self._ended:
                 raise _ending()
@@ -121,7 +127,7 @@ class Scorer:
         release = batch[0].release
         self._check_device(release)
         callers = [(asked.by, len(asked.keys)) for asked in batch]
-        made = answer(self._engine, release, [each for asked in batch for each in asked.records], callers)
+        made = answer(self._engine, release, _together(batch), callers)
         answers = _answers(made, release)
         self._metrics.joined.observe(len(answers))
         first = 0
@@ -157,7 +163,7 @@ def _joined(waiting: Sequence[_Asked]) -> list[_Asked]:
     keys: set[str] = set()
     rows = 0
     for asked in waiting:
-        if asked.release.id != waiting[0].release.id:
+        if asked.release.id != waiting[0].release.id or type(asked.records) is not type(waiting[0].records):
             continue
         if chosen and (rows + len(asked.records) > MOST_TOGETHER or not keys.isdisjoint(asked.keys)):
             break
@@ -167,13 +173,21 @@ def _joined(waiting: Sequence[_Asked]) -> list[_Asked]:
     return chosen
 
 
+def _together(batch: Sequence[_Asked]) -> Given:
+    """The records of all requests, which are of one form."""
+    rows = [asked.records for asked in batch if isinstance(asked.records, Batch)]
+    if rows:
+        return Batch(pl.concat([each.keys for each in rows]), pl.concat([each.frame for each in rows]))
+    return [each for asked in batch if not isinstance(asked.records, Batch) for each in asked.records]
+
+
 def _answers(made: Decisions, release: Release) -> list[Answer]:
     fields, outputs = _rows(made.fields, len(made.batch)), _rows(made.outputs, len(made.batch))
-    clock = made.clock.isoformat()
+    clock, chunk = made.clock.isoformat(), made.chunk or 0
     return [
-        Answer(key, None, None, made.held[row][1], release.digest, clock)
+        Answer(key, None, None, made.held[row][1], release.digest, clock, (chunk, row))
         if row in made.held
-        else Answer(key, fields[row], outputs[row], None, release.digest, clock)
+        else Answer(key, fields[row], outputs[row], None, release.digest, clock, (chunk, row))
         for row, key in enumerate(made.batch.keys)
     ]
 

@@ -234,6 +234,7 @@ def _trigger(flow: Flow) -> str:
         return f"signed messages to the connection {flow.trigger.webhook}"
     schedule = schedule_text(flow)
     ways = [f"schedule {schedule} (UTC)"] if schedule else []
+    ways += [f"an EHR that calls by CDS Hooks ({flow.trigger.cds.hook})"] if flow.trigger.cds else []
     ways += [f"changes in {flow.source.connection}"] if flow.source and flow.trigger.changes is not None else []
     return ", ".join(ways) or "by hand"
 
@@ -313,6 +314,7 @@ def _fields_written(flow: Flow, plan: CompiledPlan) -> list[FieldWritten]:
         for write in flow.writes
         for field, filling in (write.target.get("fields") or {}).items()
     ]
+    places += _on_card(flow)
     return [
         FieldWritten(
             name=each.name, label=each.label, type=str(types[each.name]), formula=each.formula, reads=sorted(reads[each.name]),
@@ -324,6 +326,15 @@ def _fields_written(flow: Flow, plan: CompiledPlan) -> list[FieldWritten]:
         for fact, type in FACTS.items()
         if (goes_to := [place for name, place in places if name == fact])
     ]  # fmt: skip
+
+
+def _on_card(flow: Flow) -> list[tuple[str, str]]:
+    """The fields that a card of CDS Hooks shows, each with its place there."""
+    if flow.trigger.cds is None:
+        return []
+    card = flow.trigger.cds.card
+    shown = {"summary": card.summary, "indicator": card.indicator, "detail": card.detail}
+    return [(field, f"card.{part}") for part, field in shown.items() if field]
 
 
 def _retention(running: Running) -> Iterator[Kept]:

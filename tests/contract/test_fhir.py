@@ -1,14 +1,17 @@
-"""The FHIR connector keeps the contract of a source, on a server that pages and searches by id."""
+"""The FHIR connector keeps the contract: it reads a server that pages and searches by id, and writes to two vendors' servers."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
+import polars as pl
 import pytest
 from tests.fhir_script import Asked, ScriptedServer, bundle, capabilities, serving
+from tests.fhir_server import Server, fhir_server
+from tests.fhir_writing import batch_of, chart, connected, settings, target_of
 
-from fieldline_connectors.fhir import Fhir, FhirConfig, FhirQuery
-from fieldline_connectors.testing import ConnectorContract
-from fieldline_core.secret import Secret
+from fieldline_connectors.fhir import Fhir, FhirConfig, FhirQuery, FhirTarget
+from fieldline_connectors.testing import ConnectorContract, SourceContract, TargetRows
+from fieldline_core.batch import Batch
 
 VIEW = {"resource": "Patient", "select": [{"column": [
     {"name": "id", "path": "getResourceKey()"}, {"name": "born", "path": "birthDate", "type": "date"},
@@ -27,7 +30,7 @@ def page_of_three(asked: Asked) -> tuple[int, Any]:
     return 200, bundle(*wanted[start : start + 3], next=more)
 
 
-class TestFhir(ConnectorContract):
+class TestPages(SourceContract):
     connector_class = Fhir
 
     @pytest.fixture
@@ -37,18 +40,91 @@ class TestFhir(ConnectorContract):
 
     @pytest.fixture
     def connector(self, server: ScriptedServer) -> Iterator[Fhir]:
-        login = {"flow": "bearer", "token": Secret("a token of some length")}
-        connector = Fhir(FhirConfig.model_validate(server.settings(login=login)))
+        connector = Fhir(FhirConfig.model_validate(server.settings()))
         yield connector
         connector.close()
 
     @pytest.fixture
     def unreachable(self) -> Iterator[Fhir]:
-        settings = {"base_url": "http://127.0.0.1:9/fhir", "allow_private": [{"host": "127.0.0.1", "network": "127.0.0.0/8"}]}
-        connector = Fhir(FhirConfig.model_validate(settings))
-        yield connector
-        connector.close()
+        yield from nobody()
 
     @pytest.fixture
     def query(self) -> FhirQuery:
         return FhirQuery.model_validate({"view": VIEW})
+
+
+def nobody() -> Iterator[Fhir]:
+    """A connector whose server does not answer."""
+    connector = Fhir(settings("http://127.0.0.1:9/fhir"))
+    yield connector
+    connector.close()
+
+
+class _FhirContract(ConnectorContract):
+    connector_class = Fhir
+    profile: ClassVar[str]
+    settings: ClassVar[dict[str, Any]] = {}
+    operation: ClassVar[dict[str, Any]] = {}
+
+    @pytest.fixture
+    def server(self) -> Iterator[Server]:
+        with fhir_server(self.profile) as server:
+            yield server
+
+    @pytest.fixture
+    def connector(self, server: Server) -> Iterator[Fhir]:
+        with connected(server, **self.settings) as connector:
+            yield connector
+
+    @pytest.fixture
+    def unreachable(self) -> Iterator[Fhir]:
+        yield from nobody()
+
+    @pytest.fixture
+    def query(self) -> FhirQuery:
+        return FhirQuery.model_validate({"view": VIEW})
+
+    @pytest.fixture
+    def target(self) -> FhirTarget:
+        return target_of(**self.operation)
+
+    @pytest.fixture
+    def rows(self) -> Batch:
+        found = batch_of({"study-001": 0.125, "Patient/study-002": 0.0, "study.3": 1.0, "study-004": 1e-9})
+        reasons = ["plain", "Zoë; DROP TABLE 'x' -- \\ % _ ☃ 🚲", None, "long " * 199 + "long"]
+        return Batch(found.keys, found.frame.with_columns(pl.Series("reason", reasons)))
+
+    @pytest.fixture
+    def bad_row(self) -> Batch:
+        return batch_of({"study-005": 1.5}, why="a reason of its own")
+
+    @pytest.fixture
+    def target_rows(self, server: Server, rows: Batch) -> TargetRows:
+        keys = {key.removeprefix("Patient/"): key for key in rows.keys}
+
+        def found() -> list[tuple[str, dict[str, Any]]]:
+            every = [each for type in ("RiskAssessment", "Observation") for each in chart(server, type)]
+            ids = [each["subject"]["reference"].removeprefix("Patient/") for each in every]
+            return [(keys.get(id, id), _fields(each)) for id, each in zip(ids, every, strict=True)]
+
+        return found
+
+
+def _fields(resource: dict[str, Any]) -> dict[str, Any]:
+    if resource["resourceType"] == "RiskAssessment":
+        (prediction,) = resource["prediction"]
+        value, reason, at = prediction["probabilityDecimal"], prediction.get("rationale"), resource["occurrenceDateTime"]
+    else:
+        value, at = resource["valueQuantity"]["value"], resource["effectiveDateTime"]
+        reason = resource["note"][0]["text"] if "note" in resource else None
+    return {"prediction": value, "reason": reason, "model": resource["method"]["text"], "at": at}
+
+
+class TestMedplum(_FhirContract):
+    profile = "medplum"
+
+
+class TestWso2(_FhirContract):
+    profile = "wso2"
+    settings: ClassVar[dict[str, Any]] = {"bundle_rows": 1, "search_by": "post"}
+    operation: ClassVar[dict[str, Any]] = {"operation": "upsert", "resource": "Observation"}

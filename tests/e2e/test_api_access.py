@@ -19,7 +19,7 @@ from fieldline_core.pipeline.manage import request_run
 from fieldline_server.api.access import Guarded, needed
 from fieldline_server.keys import Scope
 
-OPEN = {"/hooks/{flow}", "/health/live", "/health/ready"}
+OPEN = {"/hooks/{flow}", "/health/live", "/health/ready", "/cds-services", "/cds-services/{flow}", "/cds-services/{flow}/feedback"}
 CHANGES = {"POST", "PUT", "DELETE", "PATCH"}
 
 
@@ -109,6 +109,11 @@ LOOKING = {
     "POST /v1/mappings/{name}/difference": "compares what it is sent with what is published",
 }
 """Routes that take a body and change nothing, nor show anything of a record that is kept."""
+SIGNED = {
+    "POST /cds-services/{flow}": "score.requested",
+    "POST /cds-services/{flow}/feedback": "cds.feedback",
+}
+"""Routes that take only what an EHR has signed for one call, and their events: test_api_cds.py has an EHR."""
 
 
 def test_every_route_asks_for_a_scope_but_hooks_and_health(api: Served) -> None:
@@ -140,7 +145,8 @@ def test_a_caller_without_a_key_is_refused_before_the_body_is_read(client: httpx
 
 def test_every_changing_route_is_in_the_table_of_changes(api: Served) -> None:
     changing = {f"{method} {route.path}" for route in routes(api) for method in route.methods & CHANGES}
-    assert changing == CHANGING.keys() | LOOKING.keys()
+    assert changing == CHANGING.keys() | LOOKING.keys() | SIGNED.keys()
+    assert set(SIGNED.values()) <= set(EVENTS)
 
 
 @pytest.mark.parametrize("name", CHANGING)

@@ -74,7 +74,7 @@ def test_decisions_that_come_out_equal_are_told_until_one_does_not(command: Comm
     assert changed.stdout.split("\n")[1].split()[4:] == ["features", "size", "0.2", "0.1"]
     assert command.json("rerun", "--flow", "leads", status=1)["different"] == 1
     assert command("rerun", "--key", "ada").returncode == 0
-    assert len(command.json("audit", "--event", "decision.rerun")) == 5
+    assert len(command.json("audit", "list", "action:decision.rerun")["items"]) == 5
 
 
 @pytest.mark.parametrize(

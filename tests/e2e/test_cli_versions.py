@@ -131,7 +131,7 @@ def test_a_version_that_is_not_there_is_said(command: Command) -> None:
 
 
 def test_the_audit_event_of_a_published_mapping_names_what_changed(command: Command) -> None:
-    details = [event["detail"] for event in command.json("audit", "--event", "config.published")]
+    details = [event["detail"] for event in command.json("audit", "list", "action:config.published")["items"]]
     changed = [detail["changes"] for detail in details if "changes" in detail]
     assert changed == [[{"kind": "table-rows", "name": "sectors"}, {"kind": "feature-blank", "name": "sector"}]]
 

@@ -8,6 +8,8 @@ from tests.crash_salesforce import SalesforceBulkSink, SalesforceSink, own_sites
 
 from fieldline_server.embedded import Postgres
 
+pytestmark = pytest.mark.soak
+
 
 @pytest.mark.parametrize("sink", [SalesforceSink, SalesforceBulkSink])
 def test_a_crash_while_an_org_is_written_to_changes_nothing(

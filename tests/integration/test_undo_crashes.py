@@ -16,6 +16,8 @@ from tests.engines import Bench
 from fieldline_core.pipeline.manage import request_run
 from fieldline_server.embedded import Postgres
 
+pytestmark = pytest.mark.soak
+
 
 class UndoneSink(OdbcSink):
     """A table whose values a bad release has overwritten, and is to have back; before it they were right."""

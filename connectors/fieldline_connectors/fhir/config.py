@@ -27,6 +27,10 @@ class FhirConfig(HttpConfig):
     """Resources for each page that is asked for; servers may give fewer."""
     search_by: Literal["get", "post"] = "get"
     """How searches are sent: `post` keeps parameters out of the server's address logs, where the server takes it."""
+    bundle_rows: int = Field(50, ge=1, le=500)
+    """Rows for each bundle, where the server takes batches or transactions; 1 sends each by itself."""
+    search_rows: int = Field(20, ge=1, le=50)
+    """Written rows that one search looks for; 1 where the server searches for one patient at a time."""
     timezone: str = "UTC"
     """Zone of dates and times that the server gives without one."""
 

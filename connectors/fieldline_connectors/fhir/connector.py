@@ -1,22 +1,30 @@
-"""The connector `fhir`: reads the resources of an EHR over FHIR R4 as the rows of views."""
+"""The connector `fhir`: reads the resources of an EHR over FHIR R4 as the rows of views, and writes decisions into its charts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
+from fieldline_connectors.fhir.abilities import chosen, misfits
 from fieldline_connectors.fhir.config import FhirConfig, FhirQuery
-from fieldline_connectors.fhir.search import Search, declared
+from fieldline_connectors.fhir.search import Search, declared, undeclared
+from fieldline_connectors.fhir.target import FhirTarget
 from fieldline_connectors.fhir.wire import Wire
+from fieldline_connectors.fhir.write import Write
 from fieldline_core.batch import Batch
-from fieldline_core.ports import Cursor, Page
+from fieldline_core.findings import Finding
+from fieldline_core.ports import Cursor, Dedupe, Page, Slice
+from fieldline_core.receipts import Receipts
 from fieldline_core.schema import Catalog, Entity, Field, FieldType
+
+_MAX_ROWS = 200
 
 
 class Fhir:
-    """Reads the resources of a FHIR R4 server; may be used by several threads at once."""
+    """Reads and writes the resources of a FHIR R4 server; may be used by several threads at once."""
 
     name: ClassVar[str] = "fhir"
     Config: ClassVar[type[FhirConfig]] = FhirConfig
     Query: ClassVar[type[FhirQuery]] = FhirQuery
+    Target: ClassVar[type[FhirTarget]] = FhirTarget
 
     def __init__(self, config: FhirConfig) -> None:
         self.config = config
@@ -48,6 +56,26 @@ class Fhir:
     def children(self, query: FhirQuery, keys: Sequence[str]) -> Batch:
         """The rows whose key, such as a patient, is one of these; several may have the same."""
         return Search(self._wire, query).by_keys(keys)
+
+    def check_query(self, query: FhirQuery) -> Iterator[Finding]:
+        """What keeps the query from being read: parameters that the server does not declare."""
+        return undeclared(self._wire, query)
+
+    def check_target(self, target: FhirTarget, given: Mapping[str, FieldType]) -> Iterator[Finding]:
+        """What keeps the operation from writing, by what the server declares and the types of the fields."""
+        return misfits(self._wire.capabilities, target, self._wire.host, given)
+
+    def dedupe(self, target: FhirTarget) -> Dedupe:
+        """QUERY where the server lets us find again what we wrote, else NONE."""
+        return chosen(self._wire.capabilities, target, self._wire.host).dedupe
+
+    def max_rows(self, target: FhirTarget) -> int:
+        """The most rows that one call of this operation takes."""
+        return _MAX_ROWS
+
+    def write(self, slice: Slice) -> Receipts:
+        """Writes the slice, and says of each row what became of it."""
+        return Write(self._wire, slice).receipts()
 
 
 def _entity(type: str, parameters: set[str]) -> Entity:

@@ -13,6 +13,7 @@ from fieldline_connectors.fhir.views.compiler import Row
 from fieldline_connectors.fhir.wire import Ended, Parameters, Wire
 from fieldline_core.batch import Batch
 from fieldline_core.errors import Misconfigured, Rejected
+from fieldline_core.findings import Finding
 from fieldline_core.ports import Cursor, Page
 
 _KEYS = 50
@@ -85,6 +86,18 @@ class Search:
             for _, found, _ in self._bundles(None, None, [(self._query.by, value)]):
                 rows += [(place, row) for place, row in found if row[self._key] in wanted]
         return self._batch(rows)
+
+    def given(self, data: bytes, keys: Sequence[str]) -> Batch | None:
+        """The rows with these keys in a resource or bundle that somebody hands us; None where it is neither, or not whole."""
+        try:
+            head = _heads.decode(data)
+        except msgspec.MsgspecError:
+            return None
+        if head.resourceType in ("", "OperationOutcome") or head.next is not None:
+            return None
+        wanted = frozenset(keys)
+        rows, _ = self._rows(data, set())
+        return self._batch([(place, row) for place, row in rows if row[self._key] in wanted])
 
     def _bundles(
         self, link: str | None, since: str | None, more: Parameters = ()
@@ -173,6 +186,15 @@ def declared(statement: Mapping[str, Any], resource: str) -> set[str]:
     rest = [each for each in statement.get("rest", []) if each.get("mode", "server") == "server"]
     own = [found for each in rest for found in each.get("resource", []) if found.get("type") == resource]
     return {parameter.get("name", "") for each in (*rest, *own) for parameter in each.get("searchParam", [])}
+
+
+def undeclared(wire: Wire, query: FhirQuery) -> Iterator[Finding]:
+    """The parameters of a query that its server does not declare, and so may pass over."""
+    known = declared(wire.capabilities, query.searched) | {*_UNDECLARED, "_has"}
+    for name in query.parameters:
+        if name.partition(":")[0].partition(".")[0] not in known:
+            words = f"{wire.host} does not declare this search parameter of {query.searched}: see its CapabilityStatement"
+            yield Finding("does-not-fit", f"parameters.{name}", words)
 
 
 def _in_utc(moment: Any) -> str:

@@ -21,6 +21,8 @@ class Decisions:
     fields: pl.DataFrame
     held: dict[int, tuple[str, str]]
     clock: datetime
+    chunk: int | None = None
+    """The chunk that they are stored under, as soon as there is one: a decision's id is its chunk and its row."""
 
 
 _FILLER = "__row"

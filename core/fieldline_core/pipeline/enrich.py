@@ -1,19 +1,22 @@
 """The verb *enrich*: the records of a chunk, read back where its events only name them."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import polars as pl
 
 from fieldline_core.batch import Batch
 from fieldline_core.errors import Misconfigured
-from fieldline_core.flow import Release
+from fieldline_core.flow import LookupStep, Release
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.records import batch_of, value_at
-from fieldline_core.ports import Wanted
+from fieldline_core.ports import Query, Wanted
 from fieldline_core.schema import FieldType
 from fieldline_core.store import Row
+
+ReadsChildren: TypeAlias = Callable[[LookupStep, Query, Sequence[str]], Batch]
+"""Reads the rows that belong to the records with these keys."""
 
 
 def fields_to_read(engine: Engine, release: Release) -> set[str]:
@@ -35,8 +38,11 @@ def own_fields(engine: Engine, release: Release) -> Wanted:
     return wanted | {by: wanted.get(by, FieldType.TEXT) for by in looked_up.values() if by}
 
 
-def with_children(engine: Engine, release: Release, batch: Batch) -> Batch:
-    """The batch with the rows that belong to each record, as a list column for each lookup that the mapping uses."""
+def with_children(engine: Engine, release: Release, batch: Batch, read: ReadsChildren | None = None) -> Batch:
+    """The batch with the rows that belong to each record, as a list column for each lookup that the mapping uses.
+
+    They are read of the lookups' connections, or by `read`, where the rows come another way.
+    """
     wanted = engine.parts.plan(release).fields_read()
     frame = batch.frame
     for lookup in release.flow.lookups:
@@ -47,7 +53,7 @@ def with_children(engine: Engine, release: Release, batch: Batch) -> Batch:
             keys = batch.keys if lookup.by is None else frame[lookup.by].cast(pl.String)
             query = engine.parts.child_query(release, lookup).reading(fields)
             asked = keys.drop_nulls().unique(maintain_order=True).to_list()
-            found = engine.parts.connector(lookup.connection).children(query, asked)
+            found: Batch = read(lookup, query, asked) if read else engine.parts.connector(lookup.connection).children(query, asked)
             frame = frame.with_columns(_lists(keys, found, list(fields)).alias(lookup.name))
     return Batch(batch.keys, frame)
 

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC
-from typing import Any
+from typing import Any, TypeAlias
 
 from fieldline_core.batch import Batch, kept
 from fieldline_core.errors import Fenced, FieldlineError, Misconfigured, Rejected, StoreUnavailable
@@ -21,6 +22,9 @@ from fieldline_core.pipeline.persist import prepare, store
 from fieldline_core.pipeline.records import batch_of
 from fieldline_core.pipeline.unchanged import needless_rows, source_digests
 from fieldline_core.store import Row
+
+Given: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]] | Batch
+"""Records of a caller: (key, JSON object), or rows that were made as the flow reads them, with their lists; each key once."""
 
 
 def score(engine: Engine, chunk_id: int) -> None:
@@ -49,15 +53,14 @@ def score(engine: Engine, chunk_id: int) -> None:
 
 
 def answer(
-    engine: Engine, release: Release, records: Sequence[tuple[str, Mapping[str, Any]]], callers: Sequence[tuple[str, int]]
+    engine: Engine, release: Release, records: Given, callers: Sequence[tuple[str, int]]
 ) -> Decisions:
     """Scores records for a waiting caller, in this process; the decisions are durable before they are answered.
 
-    `records` are (key, JSON object), each key once; `callers` are (who asked, for how many of them).
+    `callers` are (who asked, for how many of the records).
     What the flow writes goes the usual way afterwards.
     """
-    batch, held = batch_of(records, own_fields(engine, release))
-    batch = with_children(engine, release, batch)
+    batch, held = (records, {}) if isinstance(records, Batch) else _taken(engine, release, records)
     with engine.store.transaction("answer.begin") as tx:
         run_id = standing_run(tx, release, "score")
         place = tx.one("chunks.next")
@@ -77,7 +80,12 @@ def answer(
         tx.run("chunks.add_claimed", id=claim["id"], run=run_id, flow=release.flow_id, release=release.id, queue=release.queue,
                rows=len(batch), owner=engine.owner, intake_from=claim["intake_from"])  # fmt: skip
         store(engine, tx, claim, release, ready)
-    return made
+    return replace(made, chunk=claim["id"])
+
+
+def _taken(engine: Engine, release: Release, records: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[Batch, dict[int, str]]:
+    batch, held = batch_of(records, own_fields(engine, release))
+    return with_children(engine, release, batch), held
 
 
 def _score(engine: Engine, claim: Row, release: Release) -> None:

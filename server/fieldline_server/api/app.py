@@ -14,6 +14,7 @@ from fieldline_server import __version__
 from fieldline_server.api import (
     api_keys,
     audit,
+    cds,
     completions,
     configuration,
     dead_letters,
@@ -37,12 +38,13 @@ from fieldline_server.api.backend import Backend, Flows
 from fieldline_server.api.door import Door
 from fieldline_server.api.operations import Readiness
 from fieldline_server.api.refusals import Refusals
+from fieldline_server.cds_trust import Trust
 from fieldline_server.keys import ApiKeys
 from fieldline_server.metrics import Metrics
 from fieldline_server.scoring import Scorer
 
 _ROUTERS = (
-    hooks.router, flows.router, specification.router, mappings.router, completions.router, versions.router, runs.router,
+    hooks.router, cds.router, flows.router, specification.router, mappings.router, completions.router, versions.router, runs.router,
     dead_letters.router, models.router, configuration.router, audit.router, reruns.router, log.router, reports.router,
     erasures.router, undos.router, stories.router, api_keys.router, operations.health, operations.metrics,
 )  # fmt: skip
@@ -54,10 +56,12 @@ def create_app(engine: Engine, registry: Registry) -> FastAPI:
     metrics = Metrics()
     metrics.watch(engine)
     scorer = Scorer(engine, registry, metrics)
-    backend = Backend(engine, registry, ApiKeys(engine), Flows(engine), Intake(engine), Refusals(engine), metrics, scorer)
+    trust, refusals = Trust(engine), Refusals(engine)
+    backend = Backend(engine, registry, ApiKeys(engine), Flows(engine), Intake(engine), refusals, metrics, scorer, trust)
     # The pages that show the API load scripts from a stranger's host: the document alone is served.
     app = FastAPI(title="Fieldline", version=__version__, docs_url=None, redoc_url=None, lifespan=_lifespan,
-                  openapi_tags=[{"name": "hooks", "description": "Signed events; the signature is the key."}])  # fmt: skip
+                  openapi_tags=[{"name": "hooks", "description": "Signed events; the signature is the key."},
+                                {"name": "cds", "description": "CDS Hooks; the EHR's signed token is the key."}])  # fmt: skip
     app.state.backend = backend
     app.state.readiness = Readiness(engine)
     for router in _ROUTERS:

@@ -14,6 +14,7 @@ from fieldline_core.pipeline.engine import Engine
 from fieldline_inference import Registry
 from fieldline_server.api.problems import NotFound
 from fieldline_server.api.refusals import Refusals
+from fieldline_server.cds_trust import Trust
 from fieldline_server.keys import ApiKeys
 from fieldline_server.metrics import Metrics
 from fieldline_server.scoring import Scorer
@@ -90,6 +91,7 @@ class Backend:
     refusals: Refusals
     metrics: Metrics
     scorer: Scorer
+    trust: Trust
 
     def check_published(self, kind: str, name: str) -> None:
         """Returns where a document of this kind and name is published; raises NotFound."""

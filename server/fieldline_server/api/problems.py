@@ -2,7 +2,7 @@
 
 | Error | Status |
 |---|---|
-| `Rejected` | 422; 413 where it is too large, 401 where it is forged |
+| `Rejected` | 422; 413 where it is too large, 401 where it is forged, 412 where data for an answer cannot be had |
 | `Misconfigured` | 409: the request is sound, but a person must change something here first |
 | `Unavailable` | 503 with Retry-After; 429 where too much waits already |
 | `Conflict` | 409 |
@@ -28,7 +28,7 @@ MEDIA_TYPE = "application/problem+json"
 TYPE = "urn:fieldline:problem:"
 _BY_CODE = {
     "rejected": 422, "too_large": 413, "forged": 401, "conflict": 409, "misconfigured": 409, "unavailable": 503, "too_many": 429,
-    "not_found": 404, "unauthorized": 401, "forbidden": 403, "request_timeout": 408,
+    "not_found": 404, "unauthorized": 401, "forbidden": 403, "request_timeout": 408, "data_missing": 412,
 }  # fmt: skip
 _USUAL_WAIT_S = 5.0
 _MOST_ERRORS = 20

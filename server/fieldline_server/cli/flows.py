@@ -101,6 +101,7 @@ def _flow(row: dict[str, Any]) -> dict[str, Any]:
     flow = row["body"]["flow"] if row["body"] else {}
     trigger = flow.get("trigger") or {}
     ways = [f"webhook {trigger['webhook']}"] if trigger.get("webhook") else [row["schedule"]] if row["schedule"] else []
+    ways += [f"CDS Hooks {trigger['cds']['hook']}"] if trigger.get("cds") else []
     ways += ["changes"] if trigger.get("changes") is not None else []
     models = row["body"]["models"] if row["body"] else []
     return {

@@ -124,6 +124,7 @@ class TestMedplum(_FhirContract):
     profile = "medplum"
 
 
+@pytest.mark.soak
 class TestWso2(_FhirContract):
     profile = "wso2"
     settings: ClassVar[dict[str, Any]] = {"bundle_rows": 1, "search_by": "post"}

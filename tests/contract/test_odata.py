@@ -112,12 +112,14 @@ class TestV2(_OdataContract):
     version = 2
 
 
+@pytest.mark.soak
 class TestV2Update(_OdataContract):
     version = 2
     operation = "update"
     settings: ClassVar[dict[str, Any]] = {"preset": "sap", "changeset_rows": 10}
 
 
+@pytest.mark.soak
 class TestV2ByTheServersLinks(_OdataContract):
     version = 2
     order = "server"
@@ -128,6 +130,7 @@ class TestV4(_OdataContract):
     pass
 
 
+@pytest.mark.soak
 class TestV4Update(_OdataContract):
     operation = "update"
     settings: ClassVar[dict[str, Any]] = {"preset": "sap", "changeset_rows": 10}
@@ -137,6 +140,7 @@ class TestV4Json(_OdataContract):
     settings: ClassVar[dict[str, Any]] = {"preset": "sap", "batch": "json"}
 
 
+@pytest.mark.soak
 class TestV4Create(_OdataContract):
     operation = "create"
 

@@ -134,6 +134,7 @@ class TestSalesforceByBulk(TestSalesforce):
     settings = {"bulk_write_from": 1, "bulk_read_from": 1}  # noqa: RUF012
 
 
+@pytest.mark.soak
 class TestSalesforceUpdate(TestSalesforce):
     @pytest.fixture
     def target(self) -> SalesforceTarget:
@@ -155,6 +156,7 @@ class TestSalesforceUpdate(TestSalesforce):
         return ask
 
 
+@pytest.mark.soak
 class TestSalesforceUpdateByBulk(TestSalesforceUpdate):
     settings = {"bulk_write_from": 1}  # noqa: RUF012
 

@@ -10,6 +10,8 @@ from tests.fhir_server import Server, fhir_server
 
 from fieldline_simulators.fhir import TOPICS
 
+pytestmark = pytest.mark.soak
+
 NAMES = st.sampled_from(["coding", "code", "value", "system", "reference", "start", "end", "text", "identifier", "extension"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=4),

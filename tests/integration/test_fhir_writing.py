@@ -135,6 +135,7 @@ def together(server: Server, count: int, slices: Any, **settings: Any) -> list[R
         return list(threads.map(run, range(count)))
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("bundle_rows", [1, 50])
 def test_of_sixteen_writers_that_lose_answers_none_loses_or_doubles_a_row(server: Server, bundle_rows: int) -> None:
     lost = {"method": "POST", "path": "/fhir*", "times": None, "rate": 0.15}
@@ -146,6 +147,7 @@ def test_of_sixteen_writers_that_lose_answers_none_loses_or_doubles_a_row(server
     assert held(server) == ONCE
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("profile", ["medplum", "wso2", "oracle"])
 def test_writers_that_change_the_same_record_at_once_leave_one_resource(profile: str) -> None:
     with fhir_server(profile) as server:
@@ -310,6 +312,7 @@ def test_the_patient_may_stand_in_a_field(medplum: Server) -> None:
     assert held(medplum) == {"study-003": [0.1, 0.2]}
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("profile", ["medplum", "wso2"])
 @pytest.mark.parametrize("site", ["fhir.send:before#1", "fhir.send:after#1", "fhir.send:before#3", "fhir.send:after#3"])
 def test_a_killed_writer_is_repeated_without_harm(profile: str, site: str) -> None:

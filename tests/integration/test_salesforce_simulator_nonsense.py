@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.salesforce_calls import DATA, Calls, calls
 
+pytestmark = pytest.mark.soak
+
 _NAMES = """attributes type Lead Id id LastName records Owner OwnerId AnnualRevenue Email fields ids body Fieldline_Tier__c
 Fieldline_Scored_At__c IsConverted method url referenceId object operation query state"""
 NAMES = st.sampled_from(_NAMES.split())

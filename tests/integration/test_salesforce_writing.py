@@ -86,6 +86,7 @@ def test_leads_are_written_once_each_through_a_storm(org: SimulatedOrg, bulk_fro
     assert held(org) == expected(batch)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("bulk_from", [100_000, 100], ids=["collections", "bulk"])
 def test_leads_are_added_once_each_through_a_storm(org: SimulatedOrg, bulk_from: int) -> None:
     keys = [f"key {row}" for row in range(600)]
@@ -103,6 +104,7 @@ def test_leads_are_added_once_each_through_a_storm(org: SimulatedOrg, bulk_from:
     assert Counter(lead["Fieldline_Key__c"] for lead in found) == Counter(keys)
 
 
+@pytest.mark.soak
 def test_tasks_are_added_once_each_through_a_storm(org: SimulatedOrg) -> None:
     org.admin("POST", "/_sim/fields", {"object": "Task", "name": "Fieldline_Effect__c", "type": "string", "length": 64})
     keys = org.leads(500)

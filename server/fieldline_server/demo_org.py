@@ -1,6 +1,7 @@
 """The sales department's side of the demo: a simulated Salesforce org, in a process of its own."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from functools import cached_property
@@ -31,7 +32,9 @@ class Org:
     def start(self) -> None:
         """Starts the org, with its API and its change events."""
         argv = [sys.executable, "-m", "fieldline_server", "simulate", "salesforce", "--json", "--leads", str(self._leads)]
-        self._child = Child(Program("simulated Salesforce", argv, ready=self._announced), self._log)
+        # What it leaves when it is killed lies in the demo's own folder, and goes with that.
+        env = {**os.environ, "TMPDIR": str(self._log.parent / "tmp")}
+        self._child = Child(Program("simulated Salesforce", argv, env, ready=self._announced), self._log)
         self._child.wait_until_ready()
         self._visitor = Visitor(self.url)
 

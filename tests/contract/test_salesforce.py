@@ -130,6 +130,7 @@ def held(record: dict[str, Any], names: list[str]) -> dict[str, object]:
     }
 
 
+@pytest.mark.soak
 class TestSalesforceByBulk(TestSalesforce):
     settings = {"bulk_write_from": 1, "bulk_read_from": 1}  # noqa: RUF012
 
@@ -161,6 +162,7 @@ class TestSalesforceUpdateByBulk(TestSalesforceUpdate):
     settings = {"bulk_write_from": 1}  # noqa: RUF012
 
 
+@pytest.mark.soak
 class TestSalesforceTasks(TestSalesforce):
     """New records, which are recognised by a mark."""
 

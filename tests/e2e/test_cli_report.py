@@ -11,6 +11,8 @@ from tests.command import Command
 
 from fieldline_server.embedded import Postgres
 
+pytestmark = pytest.mark.soak
+
 PAGE = Path(__file__).resolve().parents[2] / "docs/how-to/report.md"
 TOLD = [line.split("#")[0].split() for line in re.findall(r"^fieldline (report .+)$", PAGE.read_text(), re.MULTILINE)]
 STORE = "store_of_the_reports"

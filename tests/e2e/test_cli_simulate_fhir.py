@@ -15,6 +15,9 @@ from typing import Any
 
 import httpx
 import jwt
+import pytest
+
+pytestmark = pytest.mark.soak
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from tests.engines import Bench
 from fieldline_core.pipeline.sequence import seal_all
 from fieldline_server.embedded import Database
 
+pytestmark = pytest.mark.soak
+
 TABLE = """
 CREATE TABLE leads (id int PRIMARY KEY, size float8, score float8);
 INSERT INTO leads VALUES (1, 3, 10), (2, 4, NULL), (3, NULL, 30)"""

@@ -23,6 +23,8 @@ from fieldline_core.pipeline.sequence import Sequencer, seal_all
 from fieldline_core.store import Row, migrate
 from fieldline_server.embedded import Postgres
 
+pytestmark = pytest.mark.soak
+
 _SENDERS, _LEFT_FREE, _PUT_OFF, _MOST_POSTS = 3, 12 << 20, 9, 4000
 _PAD = 60_000
 

@@ -15,6 +15,8 @@ from tests.fhir_server import Server, fhir_server, named, observation
 
 from fieldline_simulators.fhir import CLIENT_ID, CLIENT_SECRET, PASSWORD, USER
 
+pytestmark = pytest.mark.soak
+
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 WEAK = rsa.generate_private_key(public_exponent=65537, key_size=1024)
 EC = ec.generate_private_key(ec.SECP384R1())

@@ -17,6 +17,8 @@ from tests.fhir_server import WITHIN_S, Server, fhir_server, observation, subscr
 
 from fieldline_simulators.fhir import TOPICS
 
+pytestmark = pytest.mark.soak
+
 ASYNC = {"Prefer": "respond-async", "Accept": "application/fhir+json"}
 GUIDE = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition"
 

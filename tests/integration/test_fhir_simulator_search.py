@@ -7,6 +7,8 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 from tests.fhir_server import LOINC, Server, fhir_server, named, observation
 
+pytestmark = pytest.mark.soak
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from tests.fhir_server import Server, fhir_server, named, observation
 
+pytestmark = pytest.mark.soak
+
 PROFILES = ("medplum", "wso2", "epic", "oracle")
 
 

@@ -20,6 +20,8 @@ from fieldline_core.ports import Checks, Dedupe, Sink, Slice
 from fieldline_core.receipts import Outcome, Receipts
 from fieldline_core.schema import FieldType
 
+pytestmark = pytest.mark.soak
+
 PROFILES = ("medplum", "wso2", "epic", "oracle")
 WRITTEN, UNCHANGED, REFUSED = Outcome.WRITTEN, Outcome.UNCHANGED, Outcome.REFUSED
 RISKS = {f"study-00{number}": number / 10 for number in range(1, 6)}

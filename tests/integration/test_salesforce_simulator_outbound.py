@@ -14,6 +14,8 @@ from tests.salesforce_calls import Calls, calls
 
 from fieldline_simulators.salesforce import Options, running
 
+pytestmark = pytest.mark.soak
+
 ENVELOPE = (
     '<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body><notificationsResponse '
     'xmlns="http://soap.sforce.com/2005/09/outbound"><Ack>{}</Ack></notificationsResponse></soapenv:Body></soapenv:Envelope>'

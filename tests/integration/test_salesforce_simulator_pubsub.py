@@ -18,6 +18,8 @@ from fieldline_simulators.salesforce import RESTRICTED, Options, Simulator, make
 from fieldline_simulators.salesforce import pubsub_wire as wire
 from fieldline_simulators.salesforce.pubsub_bus import replay_id
 
+pytestmark = pytest.mark.soak
+
 LEADS = "/data/LeadChangeEvent"
 SCORES = "/event/Score_Requested__e"
 _NAMES = "object url fields kinds headers authority retry_s Lead CREATE http://x GAP_UPDATE ids kind Record_Id__c"

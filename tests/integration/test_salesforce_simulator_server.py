@@ -24,6 +24,8 @@ from fieldline_simulators.salesforce import (
     running,
 )
 
+pytestmark = pytest.mark.soak
+
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 

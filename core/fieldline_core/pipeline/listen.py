@@ -54,8 +54,8 @@ class Listeners:
         leads = False
         while not self._stopped.is_set():
             # Asked each time: a session that is gone has lost the lock, and another process may listen by now.
-            row = session.execute("SELECT pg_try_advisory_lock(%s)" if not leads else "SELECT true", (LOCK,) if not leads else ())
-            leads = bool((row.fetchone() or (False,))[0])
+            row = session.execute("SELECT %s OR pg_try_advisory_lock(%s)", (leads, LOCK)).fetchone()
+            leads = bool(row and row[0])
             if leads:
                 self._match()
             self._stopped.wait(_LOOK_S)

@@ -19,6 +19,8 @@ import pytest
 from tests.api import Served, Template, client_of, problem, served, signed
 from tests.conftest import Eventually
 
+from fieldline_connectors.webhook import Webhook
+from fieldline_core.ports import Delivery, Event
 from fieldline_core.settings import Settings
 from fieldline_core.store import Store
 from fieldline_server.api.serving import PORT_FILE
@@ -44,6 +46,16 @@ def test_an_event_is_stored_once_however_often_it_comes(api: Served, client: htt
     assert (first.status_code, again.status_code) == (202, 200)
     assert first.json() == again.json() == {"events": [stored(api.engine.store)[0]["id"]]}
     assert len(stored(api.engine.store)) == 1
+
+
+def test_an_event_that_is_refused_keeps_none_of_its_message_from_being_stored(
+    api: Served, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = (Event("e1", b'{"a": 1}'), Event("e2", b'{"id": "k", "a": 1}'))
+    monkeypatch.setattr(Webhook, "receive", lambda self, request: Delivery(given))
+    refused = client.post("/hooks/triage", **signed("m1", {"id": "k", "a": 1}))
+    assert 400 <= refused.status_code < 500
+    assert [row["event_id"] for row in stored(api.engine.store)] == ["e2"]
 
 
 def test_another_message_under_a_known_id_is_a_conflict_and_a_security_event(api: Served, client: httpx.Client) -> None:

@@ -13,7 +13,7 @@ from fieldline_connectors.bounded import TooLarge
 from fieldline_core.errors import FieldlineError, Misconfigured, Rejected, Unavailable
 from fieldline_core.flow import Release
 from fieldline_core.logs import log
-from fieldline_core.pipeline.accept import Accepted, accept
+from fieldline_core.pipeline.accept import Accepted, Conflict, accept
 from fieldline_core.ports import Delivery, HookRequest, Reply
 from fieldline_server.api.backend import Backend, backend_of
 from fieldline_server.api.body import read_body
@@ -73,7 +73,16 @@ def _take(backend: Backend, release: Release, connection: str, hook: HookRequest
     # The same message may be meant for several flows: its id counts for each of them. A sender that is not acknowledged sends all
     # of its events again, of which those that were stored are known.
     sender = f"{connection}/{release.flow.flow}"
-    return _Taken([accept(backend.engine, release, sender, event) for event in delivery.events], delivery.reply)
+    taken, refused = list[Accepted](), list[FieldlineError]()
+    for event in delivery.events:
+        try:
+            taken.append(accept(backend.engine, release, sender, event))
+        except (Rejected, Conflict) as error:
+            # The events behind it are stored, too: they would never be, as it comes first again whenever the message does.
+            refused.append(error)
+    if refused:
+        raise refused[0]
+    return _Taken(taken, delivery.reply)
 
 
 def _check_room(backend: Backend) -> None:

@@ -5,9 +5,10 @@ BIN = .venv/bin
 demo: install
 	@setpriv --pdeathsig TERM $(BIN)/fieldline demo $(ARGS)
 
+# Tests wait for other processes: half as many again as there are cores keep the cores busy.
 test:
 	@tools/install.sh test
-	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not soak and not fuzz and not interop" $(ARGS)
+	@$(BIN)/pytest -n $$(( ($$(nproc) * 3 + 1) / 2 )) --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not soak and not fuzz and not interop" $(ARGS)
 
 soak:
 	@tools/install.sh test

@@ -1,4 +1,4 @@
-"""The real command line, run in processes of its own."""
+"""The real command line, in processes of its own: what runs on is started anew, what only answers is forked."""
 
 import json
 import os
@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.forks import forks
 
 COMMAND = (sys.executable, "-m", "fieldline_server")
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -27,10 +29,7 @@ class Command:
 
     def __call__(self, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":
         """What it printed and ended with."""
-        return subprocess.run(
-            [*COMMAND, *arguments], cwd=self.folder, env=self.environment, input=given, capture_output=True, text=True, timeout=120,
-            check=False,
-        )  # fmt: skip
+        return forks().run(arguments, self.folder, self.environment, given)
 
     def json(self, *arguments: str, status: int = 0, given: str = "") -> Any:
         """What it printed as JSON; fails where it ends with another status."""

@@ -1,5 +1,6 @@
 """Real PostgreSQL and Redis for the tests, started once for each run, on free ports and in a folder of their own."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -14,6 +15,7 @@ from hypothesis import settings
 
 from fieldline_core.store import migrate
 from fieldline_server.embedded import Database, Postgres, Redis
+from tests.models import inspected_once
 
 # A push meets the same examples everywhere, and none fails for being slow: the fuzz tests look for new ones.
 settings.register_profile("push", deadline=None, derandomize=True)
@@ -23,6 +25,10 @@ Answer = TypeVar("Answer")
 
 _numbers = count(1)
 
+# Each test has a database of its own, which is some hundred files: on a disk, making and dropping them takes longer than the test.
+_MEMORY = Path("/dev/shm")
+_MEMORY_NEEDED = 4 << 30
+
 
 class Eventually(Protocol):
     """Waits for what another process does."""
@@ -31,10 +37,14 @@ class Eventually(Protocol):
         """The first true answer of the condition; fails where there is none in time."""
 
 
+def _has_room(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _MEMORY_NEEDED
+
+
 @pytest.fixture(scope="session")
 def server_directory() -> Iterator[Path]:
     """A folder that servers may enter which do not run as us; pytest's own folders are closed to them."""
-    directory = Path(tempfile.mkdtemp(prefix="fieldline-tests-"))
+    directory = Path(tempfile.mkdtemp(prefix="fieldline-tests-", dir=_MEMORY if _has_room(_MEMORY) else None))
     directory.chmod(0o755)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
@@ -52,6 +62,13 @@ def redis(server_directory: Path) -> Iterator[Redis]:
     """The Redis server of this test run; a test that kills one starts its own."""
     with Redis(server_directory / "redis") as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def models_inspected_once() -> Iterator[None]:
+    """Lets a process look into each model only once: hundreds of tests import the same one, and each look is a process."""
+    with inspected_once():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,15 @@
 """Small ONNX models for tests, built node by node."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from fieldline_inference import Inspection, Limits, inspect_model
 
 IR_VERSION = 9
 """The newest that every supported onnxruntime reads; onnx's own default is ahead of it."""
@@ -176,3 +180,21 @@ def save(model: onnx.ModelProto, path: Path) -> Path:
     """Writes the model to a file and gives back its path."""
     path.write_bytes(model.SerializeToString())
     return path
+
+
+@contextmanager
+def inspected_once() -> Iterator[None]:
+    """Remembers what an inspection for a registry found in a model of one file."""
+    known: dict[tuple[bytes, Limits], Inspection] = {}
+
+    def inspect(path: Path, limits: Limits) -> Inspection:
+        asked = path.read_bytes(), limits
+        if found := known.get(asked):
+            return found
+        found = inspect_model(path, limits)
+        if not found.facts.files:
+            known[asked] = found
+        return found
+
+    with patch("fieldline_inference.registry.inspect_model", inspect):
+        yield

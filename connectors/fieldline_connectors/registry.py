@@ -1,6 +1,7 @@
 """Finds connectors, ours and other people's, by the entry points of installed packages."""
 
 from difflib import get_close_matches
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -30,7 +31,9 @@ def connector_class(name: str) -> type[Any]:
     return _loaded(points[name])
 
 
+@cache
 def _points() -> dict[str, EntryPoint]:
+    # Kept, since the metadata of every installed package is looked through, and a process asks many times.
     points: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
         # One package may be listed twice (an editable install beside its metadata); two packages may not share a name.

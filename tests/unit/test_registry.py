@@ -1,5 +1,6 @@
 """Connectors are found by entry points."""
 
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
@@ -9,7 +10,14 @@ from fieldline_connectors.memory import Memory
 from fieldline_core.errors import Misconfigured
 
 
+@pytest.fixture(autouse=True)
+def _forgets_what_is_installed() -> Iterator[None]:
+    yield
+    registry._points.cache_clear()
+
+
 def installed(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
+    registry._points.cache_clear()
     points = EntryPoints(EntryPoint(name, value, registry.GROUP) for name, value in entries)
     monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
 

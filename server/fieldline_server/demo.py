@@ -19,8 +19,8 @@ from fieldline_core.pipeline.invariants import check_invariants
 from fieldline_core.settings import Settings
 from fieldline_inference import Registry
 from fieldline_server.apply import apply
-from fieldline_server.demo_org import Org
-from fieldline_server.demo_systems import Databases, Inbox, stored_name
+from fieldline_server.demo_sap import SHARED_MODELS
+from fieldline_server.demo_systems import System, stored_name
 
 ACTOR = "demo"
 _PREFIX = "fieldline-demo-"
@@ -79,16 +79,16 @@ def demo_settings(directory: Path) -> tuple[Settings, dict[str, str]]:
     }
 
 
-def load_examples(engine: Engine, registry: Registry, examples: Path, systems: Sequence[Databases | Inbox | Org]) -> None:
+def load_examples(engine: Engine, registry: Registry, examples: Path, systems: Sequence[System]) -> None:
     """Imports the examples' models, keeps their secrets, and publishes their documents."""
     from fieldline_server.cli.keys import keep_secret
     from fieldline_server.cli.models import import_model
 
     digests = {model["name"]: model["sha256"] for model in json.loads((examples / "MODELS.json").read_text())["models"]}
-    for flow in (flow for system in systems for flow in system.flows):
-        version = import_model(engine, examples / flow / "model.onnx", flow, ACTOR)
-        if version.digest != f"sha256:{digests[flow]}":
-            raise Misconfigured(f"{examples / flow / 'model.onnx'} is not the model that MODELS.json names: restore it")
+    for name in dict.fromkeys(SHARED_MODELS.get(flow, flow) for system in systems for flow in system.flows):
+        version = import_model(engine, examples / name / "model.onnx", name, ACTOR)
+        if version.digest != f"sha256:{digests[name]}":
+            raise Misconfigured(f"{examples / name / 'model.onnx'} is not the model that MODELS.json names: restore it")
     for variable, value in (secret for system in systems for secret in system.secrets.items()):
         keep_secret(engine, stored_name(variable), value, ACTOR)
     texts = {f"{flow}/flow.yaml": system.documents(flow) for system in systems for flow in system.flows}

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import psycopg
 import yaml
@@ -17,6 +17,37 @@ from fieldline_simulators import webhook_receiver
 
 BIKES, LAB = "bike-demand", "lab-triage"
 _DRIVER = "PostgreSQL Unicode"
+
+
+class System(Protocol):
+    """A system that Fieldline works for in the demo."""
+
+    flows: ClassVar[tuple[str, ...]]
+    """The examples that read it or write to it."""
+
+    def start(self) -> None:
+        """Starts it."""
+
+    def stop(self) -> None:
+        """Ends it."""
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """What the examples' documents refer to, by the names that they have in the environment."""
+        ...
+
+    @property
+    def records(self) -> int:
+        """How many records a run reads of it."""
+        ...
+
+    def documents(self, flow: str) -> str:
+        """An example's documents, with the addresses of this system."""
+        ...
+
+    def written(self, flow: str) -> int:
+        """How many answers of a flow have really arrived."""
+        ...
 
 
 def missing_odbc() -> str:

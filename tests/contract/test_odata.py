@@ -1,14 +1,14 @@
-"""The OData connector keeps the contract, in V2 and V4, as SAP and as Dynamics 365 have it."""
+"""The OData connector keeps the contract with the simulated SAP system, in V2 and V4, and in the ways of Dynamics 365."""
 
 import base64
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any, ClassVar
+from uuid import UUID
 
 import polars as pl
 import pytest
-from tests.odata_language import Kind
-from tests.odata_service import Shop, serving
 
 from fieldline_connectors.odata import Odata, OdataConfig, OdataQuery, OdataTarget
 from fieldline_connectors.testing import ConnectorContract, HookContract, Sign, TargetRows, sample_rows
@@ -16,25 +16,33 @@ from fieldline_core.batch import Batch
 from fieldline_core.errors import Rejected
 from fieldline_core.ports import HookRequest
 from fieldline_core.secret import Secret
+from fieldline_simulators import sap
+from fieldline_simulators.sap.writes import as_person
 
-LOOPBACK = ({"host": "127.0.0.1", "network": "127.0.0.0/8"},)
+REACHABLE = tuple({"host": host, "network": "127.0.0.0/8"} for host in ("127.0.0.1", "localhost"))
 INBOUND = {"accepts": "cloudevents", "user": "EVENTS", "password": Secret("of the event mesh")}
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
-TYPES = {
-    "note": "String", "amount": 'Decimal Precision="19" Scale="2"', "count": "Int64", "score": "Double", "open": "Boolean",
-    "day": "Date", "at": 'DateTimeOffset Precision="7"', "mark": 'String MaxLength="64"',
-}  # fmt: skip
+ANSWER = (
+    sap.Property("note"), sap.Property("amount", "Decimal", precision=19, scale=2), sap.Property("count", "Int64"),
+    sap.Property("score", "Double"), sap.Property("open", "Boolean"), sap.Property("day", "Date"),
+    sap.Property("at", "DateTimeOffset", precision=7), sap.Property("mark", length=64),
+)  # fmt: skip
 FIELDS = {name: name for name in sample_rows().frame.columns}
 BASIC = "Basic " + base64.b64encode(b"EVENTS:of the event mesh").decode()
 
 
-def kinds() -> dict[str, Kind]:
-    return {
-        "Orders": Kind({"ID": 'String MaxLength="10"', "amount": 'Decimal Scale="2"', "day": "Date"}),
-        "Answers": Kind({"ID": 'String MaxLength="20" Nullable="false"', **TYPES}, refusal=_refusal),
-        "accounts": Kind({"accountid": "Guid", "ID": "String", **TYPES}, keys=("accountid",), refusal=_refusal, alternate="ID"),
-        "Added": Kind({"number": "String", "ID": "String", **TYPES}, keys=("mark",), refusal=_refusal),
-    }
+def model() -> sap.Model:
+    """Orders to read, and answers that are changed, added, or found by an alternate key."""
+    order = (sap.Property("ID", length=10, nullable=False), sap.Property("amount", "Decimal", scale=2), sap.Property("day", "Date"))
+    named, number = sap.Property("ID", length=20, nullable=False), sap.Property("number", "Guid", nullable=False)
+    account = sap.Property("accountid", "Guid", nullable=False)
+    return sap.Model((
+        sap.EntitySet("Orders", order, ("ID",)),
+        sap.EntitySet("Answers", (named, *ANSWER), ("ID",), refusal=_refusal),
+        sap.EntitySet("accounts", (account, named, *ANSWER), ("accountid",), numbered="accountid", alternate=("ID",),
+                      refusal=_refusal),
+        sap.EntitySet("Added", (number, sap.Property("ID"), *ANSWER), ("number",), numbered="number", refusal=_refusal),
+    ))  # fmt: skip
 
 
 def _refusal(row: dict[str, Any]) -> str:
@@ -42,8 +50,18 @@ def _refusal(row: dict[str, Any]) -> str:
 
 
 def connect(root: str, **settings: Any) -> Odata:
-    login = {"flow": "basic", "user": "tech", "password": Secret("the password")}
-    return Odata(OdataConfig.model_validate({"service_url": root, "login": login, "allow_private": LOOPBACK, **settings}))
+    login = {"flow": "basic", "user": sap.USER, "password": Secret(sap.PASSWORD)}
+    return Odata(OdataConfig.model_validate({"service_url": root, "login": login, "allow_private": REACHABLE, **settings}))
+
+
+def stored(value: Any) -> Any:
+    """A value of the system as the sample rows have it."""
+    match value:
+        case Decimal():
+            return str(value)
+        case date():
+            return value.isoformat()
+    return value
 
 
 class _OdataContract(ConnectorContract):
@@ -52,24 +70,28 @@ class _OdataContract(ConnectorContract):
     signs_time = False
     version: ClassVar[int] = 4
     operation: ClassVar[str] = "upsert"
-    settings: ClassVar[dict[str, Any]] = {"preset": "sap"}
+    settings: ClassVar[dict[str, Any]] = {"preset": "sap", "sap_client": "100"}
     order: ClassVar[str] = "auto"
 
     @pytest.fixture
-    def shop(self) -> Shop:
-        shop = Shop(self.version, kinds())
+    def simulator(self) -> Iterator[sap.Simulator]:
+        # Links of V2 name a host that nobody here can reach.
+        with sap.running(sap.Options(model=model(), page_rows=3, link_host="https://internal.example:44300")) as simulator:
+            self.fill(simulator.system.store, simulator.system.options.model.by_set)
+            yield simulator
+
+    def fill(self, store: Any, sets: Any) -> None:
+        """Puts records there."""
         for name in ("d", "a", "c", "b", "é'", "f"):
-            shop.put("Orders", ID=name, amount="1.50", day="2024-02-29")
+            as_person(store, sets["Orders"], (name,), {"amount": Decimal("1.50"), "day": date(2024, 2, 29)})
         for name in ["bad", *sample_rows().keys] if self.operation == "update" else []:
-            shop.put("Answers", ID=name, note="as it was before")
-        return shop
+            as_person(store, sets["Answers"], (name,), {"note": "as it was before"})
 
     @pytest.fixture
-    def connector(self, shop: Shop) -> Iterator[Odata]:
-        with serving(shop) as root:
-            connector = connect(root, inbound=INBOUND, **self.settings)
-            yield connector
-            connector.close()
+    def connector(self, simulator: sap.Simulator) -> Iterator[Odata]:
+        connector = connect(simulator.v2_url if self.version == 2 else simulator.v4_url, inbound=INBOUND, **self.settings)
+        yield connector
+        connector.close()
 
     @pytest.fixture
     def unreachable(self) -> Odata:
@@ -86,7 +108,7 @@ class _OdataContract(ConnectorContract):
     @pytest.fixture
     def rows(self) -> Batch:
         found = sample_rows()
-        # V2 counts milliseconds.
+        # The system keeps milliseconds.
         whole = found.frame.with_columns(pl.col("at").dt.truncate("1ms"))
         return Batch(found.keys, whole)
 
@@ -95,9 +117,9 @@ class _OdataContract(ConnectorContract):
         return Batch.of(["bad"], rows.frame[:1].with_columns(score=pl.lit(666.0)))
 
     @pytest.fixture
-    def target_rows(self, shop: Shop, target: OdataTarget, connector: Odata) -> TargetRows:
-        name = target.entity_set
-        return lambda: [(row["ID"], {each: row[each] for each in FIELDS}) for row in shop.rows[name].values()]
+    def target_rows(self, simulator: sap.Simulator, target: OdataTarget) -> TargetRows:
+        store, kind = simulator.system.store, simulator.system.options.model.by_set[target.entity_set]
+        return lambda: [(each.row["ID"], {name: stored(each.row[name]) for name in FIELDS}) for each in store.all(kind)]
 
     @pytest.fixture
     def sign(self) -> Sign:
@@ -150,15 +172,12 @@ class TestV4Create(_OdataContract):
 
 
 class TestDynamics(_OdataContract):
-    settings: ClassVar[dict[str, Any]] = {"preset": "dynamics", "page_rows": 3}
+    # The system asks for a token whatever the preset is.
+    settings: ClassVar[dict[str, Any]] = {"preset": "dynamics", "page_rows": 3, "csrf": True}
 
-    @pytest.fixture
-    def shop(self) -> Shop:
-        shop = Shop(self.version, kinds())
-        shop.csrf = False
+    def fill(self, store: Any, sets: Any) -> None:
         for number in range(6):
-            shop.put("accounts", accountid=f"00000000-0000-0000-0000-00000000000{number}", ID=f"A{number}")
-        return shop
+            as_person(store, sets["accounts"], (UUID(int=number),), {"ID": f"A{number}"})
 
     @pytest.fixture
     def query(self) -> OdataQuery:

@@ -12,6 +12,8 @@ import onnxruntime
 import polars as pl
 import pytest
 
+from fieldline_connectors.fhir import FhirQuery
+from fieldline_connectors.fhir.views import FrameMaker
 from fieldline_core.batch import Batch, key_text
 from fieldline_core.flow import Connection, Flow
 from fieldline_core.pipeline.facts import FACTS
@@ -21,6 +23,7 @@ from fieldline_core.validation import validate
 from fieldline_core.yaml_source import parse
 from fieldline_mappings import CompiledPlan, MappingDocument, compile_mapping
 from fieldline_mappings.golden import run_golden
+from fieldline_simulators.fhir.seed import study_resources
 from fieldline_simulators.salesforce import Options, open_org
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,7 +110,9 @@ def test_the_documents_are_sound_and_a_flow_names_only_what_they_hold(example: s
     assert flow.models == [example]
     given = {field.name for field in mapping_of(example).written}
     written = {field for write in flow.writes for field in write.target["fields"].values()} - FACTS.keys()
-    assert given - {"reason"} <= written <= given
+    card = flow.trigger.cds.card if flow.trigger.cds else None
+    used = written | ({card.summary, card.indicator, str(card.detail)} if card else set())
+    assert given - {"reason"} <= used <= given
 
 
 @pytest.mark.parametrize("example", [name for name in MODELS if (EXAMPLES / name / "table.sql").exists()])
@@ -170,6 +175,32 @@ def test_the_lab_events_scored_by_the_mapping_are_as_good_as_measured() -> None:
     assert seen.count(("malignant", "read first")) == measured["malignant_read_first"]
     assert seen.count(("malignant", "routine")) == measured["malignant_left_as_routine"]
     assert seen.count(("benign", "read first")) == measured["benign_read_first"]
+
+
+def charts_of(patients: list[dict[str, str]]) -> Batch:
+    """The lists of observations that the example's view gives of the charts that the simulator makes of these patients."""
+    (flow,) = (document for document in documents("diabetes") if isinstance(document, Flow))
+    query = FhirQuery.model_validate(flow.lookups[0].query)
+    wanted, view = str(query.parameters["code"]).split(","), query.compiled
+    every = [each for each in study_resources(patients) if each["resourceType"] == "Observation"]
+    found = [row for each in every if each["code"]["coding"][0]["code"] in wanted for row in view.rows(each)]
+    rows = FrameMaker(view.columns).frame(found).group_by("patient", maintain_order=True)
+    lists = rows.agg(pl.struct(pl.exclude("patient")).alias("Observations"))
+    return Batch(lists["patient"], lists.select("Observations"))
+
+
+def test_the_charts_of_the_study_scored_by_the_mapping_are_as_good_as_measured() -> None:
+    with (EXAMPLES / "diabetes/patients.csv").open() as lines:
+        held_out = [row for row in csv.DictReader(lines) if int(row["patient"]) % 4 == 0]
+    fields = answers("diabetes", charts_of(held_out))
+    outcomes = pl.Series([float(row["progression"]) for row in held_out])
+    measured = MODELS["diabetes"]["held_out"]
+    assert len(fields) == len(held_out) == measured["held_out_rows"]
+    assert (fields["progression"] - outcomes).abs().mean() == pytest.approx(measured["mean_absolute_error"], abs=0.05)
+    seen = list(zip(outcomes >= 184, fields["pace"], strict=True))
+    assert seen.count((True, "fast")) == measured["fast_and_said_fast"]
+    assert seen.count((False, "fast")) == measured["not_fast_and_said_fast"]
+    assert set(fields.select("pace", "indicator").iter_rows()) == {("fast", "warning"), ("usual", "info"), ("slow", "")}
 
 
 @pytest.mark.parametrize("example", MODELS)

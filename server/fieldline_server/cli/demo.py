@@ -15,8 +15,10 @@ from fieldline_server.cli.show import note, show_table
 
 if TYPE_CHECKING:
     from fieldline_core.pipeline.engine import Engine
+    from fieldline_server.demo_ehr import Ehr
     from fieldline_server.demo_org import Org
-    from fieldline_server.demo_systems import Databases, Inbox
+    from fieldline_server.demo_sap import Sap
+    from fieldline_server.demo_systems import Databases, Inbox, System
     from fieldline_server.up import Running
 
 _EVENTS_WITHIN_S = 60.0
@@ -30,6 +32,8 @@ class Systems(NamedTuple):
 
     customer: "Databases | Inbox"
     org: "Org"
+    ehr: "Ehr"
+    sap: "Sap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,9 @@ class Done:
 def show_demo(*, leave: bool, rows: int | None) -> None:
     """Runs the demo; raises where it does not end as it should."""
     from fieldline_server.demo import demo_directory, examples_directory
+    from fieldline_server.demo_ehr import Ehr
     from fieldline_server.demo_org import Org
+    from fieldline_server.demo_sap import Sap
     from fieldline_server.demo_systems import Databases, Inbox, missing_odbc
 
     begun = time.monotonic()
@@ -57,7 +63,9 @@ def show_demo(*, leave: bool, rows: int | None) -> None:
         os.chdir(directory)
         if why := missing_odbc():
             note(f"{why}\ngoing on without it: only the flow that needs no ODBC is run")
-        systems = Systems(Inbox(examples) if why else Databases(directory / "erp", examples, rows), Org(directory, examples, rows))
+        customer = Inbox(examples) if why else Databases(directory / "erp", examples, rows)
+        sap = Sap(directory, examples, rows, alone=bool(why))
+        systems = Systems(customer, Org(directory, examples, rows), Ehr(directory, examples, rows), sap)
         running = _start(stack, directory, systems)
         note(f"up after {time.monotonic() - begun:.1f} s")
         _run(stack, running, systems, examples)
@@ -92,28 +100,41 @@ def _run(stack: ExitStack, running: "Running", systems: Systems, examples: Path)
     from fieldline_server.demo_systems import BIKES
 
     opened = stack.enter_context(engine(running.settings))
+    customer, org, ehr, sap = systems
+    ehr.api_url = running.api_url
     load_examples(opened, registry(opened), examples, systems)
-    customer, org = systems
     done = [_run_bikes(opened, customer)] if BIKES in customer.flows else []
-    done += [_run_lab(opened, running, customer, examples), _run_leads(opened, org)]
-    rescored_s = _change_a_lead(org)
+    done.append(_run_lab(opened, running, customer, examples))
+    asked = _ask_for_runs(opened, sap, org, ehr)
+    done += [_run_forecast(opened, sap, asked), _run_leads(opened, org, asked), _run_patients(opened, ehr, asked)]
+    more = {**_change_a_lead(org), **_open_a_chart(ehr), "SAP and its planning table": sap.url}
     check_store(opened)
-    _show(opened, running, done, {"org and its leads": org.url, "a lead changed by hand": f"scored again after {rescored_s:.1f} s"})
+    _show(opened, running, done, more)
 
 
 def _run_bikes(opened: "Engine", systems: "Databases | Inbox") -> Done:
     from fieldline_core.batch import key_text
-    from fieldline_core.pipeline.manage import request_run
-    from fieldline_server.cli.progress import follow_run, rows_per_s
-    from fieldline_server.demo import ACTOR, CountsDiffer, check_counts
     from fieldline_server.demo_systems import BIKES
 
     note(f"{BIKES}: {systems.records:,} rows of the ERP are read over ODBC, scored, and the forecast is written back")
-    run = follow_run(opened, request_run(opened, BIKES, ACTOR), systems.records)
-    if run["state"] != "succeeded":
-        raise CountsDiffer(f"{BIKES}: run {run['id']} is {run['state']}: {run['reason'] or 'see above'}")
-    check_counts(BIKES, run, systems.records, systems.written(BIKES))
-    return Done(BIKES, run, rows_per_s(run), key_text(["1", "17"]))
+    return _ended(opened, BIKES, systems, key_text(["1", "17"]), _ask_for_runs(opened, systems)[BIKES])
+
+
+def _ask_for_runs(opened: "Engine", *systems: "System") -> Mapping[str, int]:
+    """Runs of what these systems hold, by flow; they go on at the same time."""
+    from fieldline_core.pipeline.manage import request_run
+    from fieldline_server.demo import ACTOR
+    from fieldline_server.demo_systems import LAB
+
+    return {flow: request_run(opened, flow, ACTOR) for system in systems for flow in system.flows if flow != LAB}
+
+
+def _run_forecast(opened: "Engine", sap: "Sap", asked: Mapping[str, int]) -> Done:
+    from fieldline_core.batch import key_text
+    from fieldline_server.demo_sap import FORECAST
+
+    note(f"{FORECAST}: {sap.records:,} hours of a simulated SAP system get the same forecast over OData, in the planning table")
+    return _ended(opened, FORECAST, sap, key_text(["RENTAL-BIKE", "1", "17"]), asked[FORECAST])
 
 
 def _run_lab(opened: "Engine", running: "Running", systems: "Databases | Inbox", examples: Path) -> Done:
@@ -135,22 +156,34 @@ def _run_lab(opened: "Engine", running: "Running", systems: "Databases | Inbox",
     return Done(LAB, run, len(events) / (time.monotonic() - begun), "wdbc-000")
 
 
-def _run_leads(opened: "Engine", org: "Org") -> Done:
-    from fieldline_core.pipeline.manage import request_run
-    from fieldline_server.cli.progress import follow_run, rows_per_s
-    from fieldline_server.demo import ACTOR, CountsDiffer, check_counts
+def _run_leads(opened: "Engine", org: "Org", asked: Mapping[str, int]) -> Done:
     from fieldline_server.demo_org import LEADS
 
     note(f"{LEADS}: {org.records:,} open leads of a simulated Salesforce org are read, scored, and get score, tier and reason")
-    run = follow_run(opened, request_run(opened, LEADS, ACTOR), org.records)
+    return _ended(opened, LEADS, org, org.first_lead(), asked[LEADS])
+
+
+def _run_patients(opened: "Engine", ehr: "Ehr", asked: Mapping[str, int]) -> Done:
+    from fieldline_server.demo_ehr import PATIENTS
+
+    note(f"{PATIENTS}: {ehr.records:,} patients of a simulated EHR are read over FHIR, scored, and the answer goes into the charts")
+    return _ended(opened, PATIENTS, ehr, ehr.first_patient(), asked[PATIENTS])
+
+
+def _ended(opened: "Engine", flow: str, system: "System", key: str, run_id: int) -> Done:
+    """Waits for a run, and checks that each record has its answer."""
+    from fieldline_server.cli.progress import follow_run, rows_per_s
+    from fieldline_server.demo import CountsDiffer, check_counts
+
+    run = follow_run(opened, run_id, system.records)
     if run["state"] != "succeeded":
-        raise CountsDiffer(f"{LEADS}: run {run['id']} is {run['state']}: {run['reason'] or 'see above'}")
-    check_counts(LEADS, run, org.records, org.written(LEADS))
-    return Done(LEADS, run, rows_per_s(run), org.first_lead())
+        raise CountsDiffer(f"{flow}: run {run['id']} is {run['state']}: {run['reason'] or 'see above'}")
+    check_counts(flow, run, system.records, system.written(flow))
+    return Done(flow, run, rows_per_s(run), key)
 
 
-def _change_a_lead(org: "Org") -> float:
-    """Changes a lead as a sales person would, and waits for its new score; seconds until it was there."""
+def _change_a_lead(org: "Org") -> Mapping[str, str]:
+    """Changes a lead as a sales person would, waits for its new score, and says how long that took."""
     from fieldline_server.demo import CountsDiffer
 
     lead = org.first_lead()
@@ -160,7 +193,16 @@ def _change_a_lead(org: "Org") -> float:
         if time.monotonic() - begun > _EVENTS_WITHIN_S:
             raise CountsDiffer(f"the lead {lead} was changed by hand and not scored again within {_EVENTS_WITHIN_S:g} s")
         time.sleep(0.02)
-    return time.monotonic() - begun
+    return {"org and its leads": org.url, "a lead changed by hand": f"scored again after {time.monotonic() - begun:.1f} s"}
+
+
+def _open_a_chart(ehr: "Ehr") -> Mapping[str, str]:
+    """Opens a chart as a clinician would, and says which card the EHR was answered with."""
+    card = ehr.open_chart()
+    return {
+        "EHR and its charts": ehr.url, "a chart was opened": f"{card.summary} (a card, after {card.elapsed_ms:.0f} ms)",
+        "ask for the card": ehr.cards_url,
+    }  # fmt: skip
 
 
 def _events_run(opened: "Engine") -> dict[str, int]:

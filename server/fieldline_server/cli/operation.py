@@ -10,7 +10,7 @@ from fieldline_server.cli.app import PROBLEM, app
 from fieldline_server.cli.session import AsJson
 from fieldline_server.cli.show import show_json, show_table
 
-SIMULATORS = ("fhir", "salesforce", "webhook-receiver", "webhook-sender")
+SIMULATORS = ("fhir", "salesforce", "sap", "webhook-receiver", "webhook-sender")
 
 
 @app.command()

@@ -11,11 +11,11 @@ from typing import Any
 
 from jwt.algorithms import RSAAlgorithm
 
+from fieldline_simulators.certificate import make_app_key, make_tls_files
 from fieldline_simulators.fhir.access import CLIENT_ID, CLIENT_SECRET, FIXED_TOKEN, PASSWORD, USER
 from fieldline_simulators.fhir.ehr import Options
 from fieldline_simulators.fhir.profiles import PROFILES
 from fieldline_simulators.fhir.server import Simulator, running
-from fieldline_simulators.salesforce.certificate import make_app_key, make_tls_files
 
 APP_KEY, APP_KEY_ID = "app.key", "app"
 

@@ -1,5 +1,6 @@
 """Bulk Data `$export`: a job is begun, asked after, and its files are fetched and deleted."""
 
+import re
 import secrets
 import threading
 from collections import OrderedDict
@@ -18,6 +19,7 @@ from fieldline_simulators.fhir.values import local_reference, raw, span
 
 _MOST_JOBS = 100
 _LINES_IN_FILE = 1000
+_FROM = re.compile(r"bytes=(\d{1,18})-")
 
 
 @dataclass(slots=True)
@@ -84,14 +86,21 @@ class Exports:
         return Answer(200, content=orjson.dumps(manifest), media_type="application/json")
 
     def file(self, call: Call, id: str, name: str) -> Answer:
-        """One file, a resource in each line."""
+        """One file, a resource in each line; from a byte on where that is asked for."""
         number = name.removesuffix(".ndjson")
         with self._lock:
             job = self._job(id)
         if not number.isdecimal() or int(number) >= len(job.files):
             raise not_found()
         lines = b"".join(orjson.dumps(each) + b"\n" for each in job.files[int(number)][1])
-        return Answer(200, content=lines, media_type="application/fhir+ndjson")
+        asked = _FROM.fullmatch(call.headers.get("range", ""))
+        if not asked:
+            return Answer(200, content=lines, media_type="application/fhir+ndjson")
+        begin = int(asked[1])
+        if begin >= len(lines):
+            return Answer(416, headers={"Content-Range": f"bytes */{len(lines)}"}, content=b"")
+        place = {"Content-Range": f"bytes {begin}-{len(lines) - 1}/{len(lines)}"}
+        return Answer(206, headers=place, content=lines[begin:], media_type="application/fhir+ndjson")
 
     def is_signed(self, call: Call) -> bool:
         """Whether a download bears its job's signature, so that no token is asked for."""

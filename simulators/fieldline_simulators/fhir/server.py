@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import uvicorn
 
+from fieldline_simulators.certificate import TlsFiles
 from fieldline_simulators.fhir.api import make_app
 from fieldline_simulators.fhir.ehr import Ehr, Options
 from fieldline_simulators.fhir.seed import plant
 from fieldline_simulators.fhir.striking import Striking
-from fieldline_simulators.salesforce.certificate import TlsFiles
 
 _BACKLOG = 128
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from heapq import heappop, heappush
 from typing import Any
 from urllib.parse import parse_qsl
@@ -67,7 +68,7 @@ class Subscriptions:
                 self._greet(version)
                 continue
             for subscription in self.store.all("Subscription"):
-                if subscription.get("status") == "active":
+                if subscription.get("status") == "active" and not _has_ended(subscription):
                     self._tell(subscription, version)
 
     def heartbeat(self, id: str) -> None:
@@ -211,6 +212,14 @@ class Subscriptions:
             found = self.store.resource("Subscription", id)
             if found and found["status"] == "requested":
                 self.store.put("Subscription", id, {**found, "status": "active" if arrived else "error"}, "PUT")
+
+
+def _has_ended(subscription: Resource) -> bool:
+    try:
+        end = datetime.fromisoformat(subscription["end"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return (end if end.tzinfo else end.replace(tzinfo=UTC)) <= datetime.now(UTC)
 
 
 def _rest_hook(subscription: Resource, version: Version) -> Delivery:

@@ -3,7 +3,7 @@
 `running` serves one in a thread; `Simulator.org` is the org itself, whose `feed` is the log of what changed (see changes.py).
 """
 
-from fieldline_simulators.salesforce.certificate import TlsFiles, make_app_key, make_tls_files
+from fieldline_simulators.certificate import TlsFiles, make_app_key, make_tls_files
 from fieldline_simulators.salesforce.changes import Change, Expired, Feed
 from fieldline_simulators.salesforce.command import main
 from fieldline_simulators.salesforce.errors import ApiError

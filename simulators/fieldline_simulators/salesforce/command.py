@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from fieldline_simulators.salesforce.certificate import make_app_key, make_tls_files
+from fieldline_simulators.certificate import make_app_key, make_tls_files
 from fieldline_simulators.salesforce.errors import ApiError
 from fieldline_simulators.salesforce.load_csv import load_csv
 from fieldline_simulators.salesforce.org import Options

@@ -5,9 +5,9 @@ from typing import Any
 
 from fieldline_simulators.salesforce.access import Access
 from fieldline_simulators.salesforce.org import Org
+from fieldline_simulators.salesforce.record_types import describe_types
 from fieldline_simulators.salesforce.schema import NUMBERS, Field, SObject
 
-MASTER_RECORD_TYPE = "012000000000000AAA"
 _SOAP_TYPES = {
     "id": "tns:ID", "reference": "tns:ID", "boolean": "xsd:boolean", "int": "xsd:int", "double": "xsd:double",
     "currency": "xsd:double", "percent": "xsd:double", "date": "xsd:date", "datetime": "xsd:dateTime", "address": "urn:address",
@@ -21,14 +21,10 @@ def describe_object(org: Org, access: Access, kind: SObject, data_url: str) -> d
          "deprecatedAndHidden": False, "restrictedDelete": False, "junctionIdListNames": [], "junctionReferenceTo": []}
         for name, child, reference in org.schema.children_of(kind.name)
     ]  # fmt: skip
-    master = {
-        "active": True, "available": True, "defaultRecordTypeMapping": True, "developerName": "Master", "master": True,
-        "name": "Master", "recordTypeId": MASTER_RECORD_TYPE,
-        "urls": {"layout": f"{data_url}/sobjects/{kind.name}/describe/layouts/{MASTER_RECORD_TYPE}"},
-    }  # fmt: skip
     fields = [describe_field(kind, each, access) for each in kind.fields.values() if access.sees(kind, each)]
     return {
-        **describe_briefly(kind, data_url), "childRelationships": children, "fields": fields, "recordTypeInfos": [master],
+        **describe_briefly(kind, data_url), "childRelationships": children, "fields": fields,
+        "recordTypeInfos": describe_types(org, kind, data_url),
         "namedLayoutInfos": [], "actionOverrides": [], "listviewable": None, "lookupLayoutable": None,
         "compactLayoutable": True, "searchLayoutable": True,
         "supportedScopes": [{"label": f"All {kind.plural}", "name": "everything"}, {"label": f"My {kind.plural}", "name": "mine"}],
@@ -90,9 +86,9 @@ def _choice(value: str, field: Field) -> dict[str, Any]:
     return {"active": True, "defaultValue": field.default == value, "label": value, "validFor": None, "value": value}
 
 
-def picklist_values(field: Field) -> dict[str, Any]:
-    """The values of a pick list for one record type."""
-    values: list[dict[str, Any]] = [{"attributes": None, "label": each, "validFor": [], "value": each} for each in field.values]
+def picklist_values(field: Field, allowed: tuple[str, ...]) -> dict[str, Any]:
+    """The values of a pick list that one record type allows."""
+    values: list[dict[str, Any]] = [{"attributes": None, "label": each, "validFor": [], "value": each} for each in allowed]
     default = next((each for each in values if each["value"] == field.default), None)
     return {"controllerValues": {}, "defaultValue": default, "values": values}
 

@@ -7,6 +7,7 @@ from typing import Any
 from fieldline_simulators.salesforce.errors import ApiError, not_found
 from fieldline_simulators.salesforce.ids import full_id, is_id
 from fieldline_simulators.salesforce.org import Transaction
+from fieldline_simulators.salesforce.record_types import check_record_type
 from fieldline_simulators.salesforce.rules import check_rules
 from fieldline_simulators.salesforce.schema import Field, Row, SObject
 from fieldline_simulators.salesforce.table import Table
@@ -185,6 +186,7 @@ def _check(tx: Transaction, table: Table, row: Row, changed: Row) -> None:
     missing = [each.name for each in kind.fields.values() if each.required and row.get(each.name) is None]
     if missing:
         raise ApiError("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(missing)}]", missing)
+    check_record_type(tx.org, kind, row, changed)
     for name, value in changed.items():
         field = kind.fields[name]
         if value is None:

@@ -160,4 +160,8 @@ def standard_schema() -> Schema:
         text("DefaultLocaleSidKey", 40), text("TimeZoneSidKey", 40),
         owned=False, createable=False, updateable=False, deletable=False,
     )  # fmt: skip
-    return Schema([_account(), _contact(), _lead(), _opportunity(), *_activities(), user, organization])
+    record_type = _object(
+        "RecordType", "012", "Record Types", text("Name", 80), text("DeveloperName", 80), text("SobjectType", 40),
+        Field("IsActive", "boolean", default=True), owned=False, createable=False, updateable=False, deletable=False,
+    )  # fmt: skip
+    return Schema([_account(), _contact(), _lead(), _opportunity(), *_activities(), user, organization, record_type])

@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
@@ -88,6 +88,8 @@ class Org:
         self.apps: dict[str, App] = {}
         self.access: dict[str, Access] = {}
         self.rules: list[Rule] = []
+        #: The values of each pick list that a record type allows, where those are not all.
+        self.allowed: dict[str, dict[str, Sequence[str]]] = {}
         self.behaviour = Behaviour()
         self.bus, self.outbound = Bus(), Outbound()
         self.org_id = make_id("00D", options.seed)
@@ -216,7 +218,7 @@ class Org:
             "apps": [asdict(app) for app in self.apps.values()], "rules": [asdict(rule) for rule in self.rules],
             "access": {user: access.as_dict() for user, access in self.access.items()}, "behaviour": asdict(self.behaviour),
             "fields": [[name, {**asdict(each), "formula": None}] for name, each in self._custom],
-            "bus": self.bus.as_dict(), "outbound": self.outbound.as_list(),
+            "allowed": self.allowed, "bus": self.bus.as_dict(), "outbound": self.outbound.as_list(),
         }  # fmt: skip
 
     def _load(self) -> bool:
@@ -239,6 +241,7 @@ class Org:
         self.rules = [Rule(**rule) for rule in saved["rules"]]
         self.access = {user: Access.from_dict(access) for user, access in saved["access"].items()}
         self.behaviour = Behaviour(**saved["behaviour"])
+        self.allowed = saved.get("allowed", {})
         self.bus = Bus(**saved["bus"])
         self.outbound.load(saved["outbound"])
         self.feed.append([Change(**each) for each in self.store.changes(RETAINED)])

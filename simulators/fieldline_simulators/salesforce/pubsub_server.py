@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from fieldline_simulators.certificate import TlsFiles
 from fieldline_simulators.salesforce import pubsub_bus as bus
 from fieldline_simulators.salesforce import pubsub_wire as wire
 from fieldline_simulators.salesforce.access import Actor
-from fieldline_simulators.salesforce.certificate import TlsFiles
 from fieldline_simulators.salesforce.pubsub_avro import Schema
 from fieldline_simulators.salesforce.pubsub_bus import Topic
 from fieldline_simulators.salesforce.pubsub_call import Refused, Rpc, invalid, too_many_clients

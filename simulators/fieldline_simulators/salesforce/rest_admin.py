@@ -13,6 +13,7 @@ PUT  /_sim/rules                    a list of {"object", "condition", "message",
 PUT  /_sim/behaviour                {"assignment_rule", "duplicate_rule", "sandbox", "check_audience", "password_login"}
 PUT  /_sim/usage                    {"used", "limit"}: the API calls of the last 24 hours
 POST /_sim/fields                   {"object", "name", "type", ...}: a custom field
+POST /_sim/recordtypes              {"object", "name", "values": {field: [...]}}: a record type that allows fewer values
 POST /_sim/csv/{object}             records from CSV
 GET|PATCH /_sim/records/{object}    records for the page; a person changes one
 """
@@ -27,6 +28,7 @@ from fieldline_simulators.salesforce.changes import Expired
 from fieldline_simulators.salesforce.errors import ApiError, not_found
 from fieldline_simulators.salesforce.load_csv import load_csv
 from fieldline_simulators.salesforce.org import Behaviour, Rule
+from fieldline_simulators.salesforce.record_types import add_record_type
 from fieldline_simulators.salesforce.rest_auth import issue, read_key
 from fieldline_simulators.salesforce.rules import read_rule
 from fieldline_simulators.salesforce.schema import Field, Row
@@ -204,6 +206,14 @@ def add_field(call: Call) -> Answer:
         raise _wrong(f"{added.name}: the name of a custom field ends with __c")
     call.org.add_field(name, added)
     return Answer(204)
+
+
+@routes.on("POST", "/_sim/recordtypes", session=False)
+def set_record_type(call: Call) -> Answer:
+    """Adds a record type, or replaces it."""
+    asked = call.document()
+    made = add_record_type(call.org, str(asked.get("object")), str(asked.get("name")), asked.get("values") or {})
+    return as_json({"id": made}, 201)
 
 
 @routes.on("POST", "/_sim/csv/{object}", session=False)

@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -166,7 +167,7 @@ def _by_password(call: Call, form: dict[str, str]) -> tuple[Row, App]:
 def _by_assertion(call: Call, form: dict[str, str]) -> tuple[Row, App]:
     signed, claims, signature = _split(form.get("assertion", ""))
     app = _app(call, str(claims.get("iss", "")))
-    _check_signature(app, signed, signature)
+    _check_signature(app, signed, signature, call.org.now())
     audience = str(claims.get("aud", "")).rstrip("/")
     behaviour = call.org.behaviour
     audiences = [_AUDIENCES[behaviour.sandbox]] if behaviour.check_audience else list(_AUDIENCES.values())
@@ -201,9 +202,11 @@ def _decoded(part: str) -> bytes:
     return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
 
 
-def _check_signature(app: App, signed: bytes, signature: bytes) -> None:
+def _check_signature(app: App, signed: bytes, signature: bytes, now: datetime) -> None:
     try:
         key = read_key(app.certificate)
+        if "CERTIFICATE" in app.certificate and load_pem_x509_certificate(app.certificate.encode()).not_valid_after_utc < now:
+            raise ValueError("expired")
         key.verify(signature, signed, PKCS1v15(), SHA256())
     except (InvalidSignature, ValueError):
         raise OAuthError("invalid_grant", "invalid assertion") from None

@@ -4,8 +4,9 @@ from datetime import datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
 from fieldline_simulators.salesforce.calls import DATA, NEWEST, OLDEST, Answer, Call, Routes, as_json
-from fieldline_simulators.salesforce.describe import MASTER_RECORD_TYPE, describe_briefly, describe_object, picklist_values
+from fieldline_simulators.salesforce.describe import describe_briefly, describe_object, picklist_values
 from fieldline_simulators.salesforce.errors import not_found
+from fieldline_simulators.salesforce.record_types import values_for
 from fieldline_simulators.salesforce.rest_auth import identity_url
 
 routes = Routes()
@@ -77,11 +78,20 @@ def _http_date(text: str) -> datetime | None:
         return None
 
 
+@routes.on("GET", DATA + "/ui-api/object-info/{object}/picklist-values/{record_type}")
+def picklists(call: Call, object: str, record_type: str) -> Answer:
+    """Lists the values of all pick lists for a record type."""
+    kind = call.org.kind(object)
+    seen = [each for each in kind.fields.values() if each.values and call.actor.access.sees(kind, each)]
+    found = {each.name: picklist_values(each, values_for(call.org, kind, record_type, each)) for each in seen}
+    return as_json({"eTag": str(call.org.feed.latest), "picklistFieldValues": found})
+
+
 @routes.on("GET", DATA + "/ui-api/object-info/{object}/picklist-values/{record_type}/{field}")
 def picklist(call: Call, object: str, record_type: str, field: str) -> Answer:
     """Lists the values of a pick list for a record type."""
     kind = call.org.kind(object)
     found = kind.get(field)
-    if record_type[:15] != MASTER_RECORD_TYPE[:15] or found is None or not found.values or not call.actor.access.sees(kind, found):
+    if found is None or not found.values or not call.actor.access.sees(kind, found):
         raise not_found()
-    return as_json(picklist_values(found))
+    return as_json(picklist_values(found, values_for(call.org, kind, record_type, found)))

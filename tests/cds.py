@@ -79,6 +79,17 @@ lookups:
 mapping: progression
 models: [triage]
 """
+SUGGESTIONS = """      suggestions:
+        - label: Draft a control visit
+          description: Drafts a visit in three months.
+          create:
+            resourceType: ServiceRequest
+            status: draft
+            intent: proposal
+            subject: {reference: "Patient/${patient}"}
+            code: {text: Control visit}
+            note: [{text: "${summary}"}]
+"""
 
 
 @dataclass(frozen=True)
@@ -150,6 +161,7 @@ def hospital(template: Template, folder: Path) -> Iterator[Hospital]:
         text = DOCUMENTS.format(ehr=ehr_url, api=str(client.base_url).rstrip("/"), token=token)
         service = text.rpartition("---")[2]
         ordering = service.replace("flow: progression", "flow: ordering").replace("hook: patient-view", "hook: order-select")
+        ordering = ordering.replace("      override_reasons:", f"{SUGGESTIONS}      override_reasons:")
         texts = {"cds.yaml": f"{text}---{ordering}"}
         done = apply(api.engine, api.app.state.backend.registry, texts, "test")
         assert not done.findings, done.findings

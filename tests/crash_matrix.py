@@ -42,6 +42,8 @@ _RETRY = {"first_s": 0.05, "longest_s": 0.2}
 _MAPPING = {"mapping": "m", "features": [{"field": "a"}, {"field": "b"}], "fields": [{"name": "score", "formula": "score"}]}
 _RECORDS = {f"r{i:02}": {"id": f"r{i:02}", "a": float(i), "b": i / 2} for i in range(ROWS)}
 _MOST_CRASHES = 40
+# A cell waits, mostly for the lease of the process that died.
+_SIDE_BY_SIDE = 3
 _numbers = count(1)
 
 
@@ -49,6 +51,8 @@ class Sink(Protocol):
     """A flow into one system, in a cell of its own."""
 
     expected: Mapping[str, float]
+    rows: int
+    """Records that the flow reads."""
 
     def documents(self) -> list[dict[str, Any]]:
         """Connections, mapping and flow."""
@@ -100,6 +104,7 @@ class OdbcSink:
     """A table that is updated, and one that a prediction is added to for each decision, both through ODBC."""
 
     expected: Mapping[str, float] = EXPECTED
+    rows = ROWS
 
     def __init__(self, ground: Ground, name: str, stack: ExitStack) -> None:
         ground.copy(ground.erp_template, name, stack)
@@ -152,6 +157,7 @@ class WebhookSink:
     """Events that are accepted, scored, and sent on as signed messages to a receiver that ignores repeats."""
 
     expected: Mapping[str, float] = EXPECTED
+    rows = ROWS
 
     def __init__(self, ground: Ground, name: str, stack: ExitStack) -> None:
         self._receiver = stack.enter_context(webhook_receiver.running(SECRET))
@@ -301,7 +307,7 @@ def run_cell(ground: Ground, make: MakeSink, cell: Cell, driver: Drivers, trace:
         how = {"FIELDLINE_CRASH_TRACE": str(trace)} if trace else crash
         seen: list[Mapping[Any, str]] = []
         while (status := driver.drive({**at.environment, **how})) == CRASHED and len(seen) < _MOST_CRASHES:
-            seen.append(_decided(at.bench))
+            seen.append(decided(at.bench))
         found = [f"the driver ended with {status}"] if status else []
         if cell.site and not died.exists():
             found.append("the crash point was not passed")
@@ -316,9 +322,9 @@ def sites(ground: Ground, make: MakeSink, driver: Drivers) -> Counter[str]:
 
 
 def run_matrix(ground: Ground, make: MakeSink, cells: Callable[[Counter[str]], Sequence[Cell]]) -> dict[str, list[str]]:
-    """Runs the cells that are chosen among the sites, two side by side; what is wrong, by cell."""
+    """Runs the cells that are chosen among the sites, some side by side; what is wrong, by cell."""
     free: SimpleQueue[Drivers] = SimpleQueue()
-    with drivers(2) as made, ThreadPoolExecutor(2) as pool:
+    with drivers(_SIDE_BY_SIDE) as made, ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         for driver in made:
             free.put(driver)
 
@@ -333,7 +339,7 @@ def run_matrix(ground: Ground, make: MakeSink, cells: Callable[[Counter[str]], S
         return {name: problems for name, problems in pool.map(run, chosen) if problems}
 
 
-def _decided(bench: Bench) -> Mapping[Any, str]:
+def decided(bench: Bench) -> Mapping[Any, str]:
     """What must never change again: evidence, and the effects that were frozen."""
     rows = bench.all("SELECT kind, chunk_id, effect_id, md5(body) AS digest FROM evidence ORDER BY id")
     effects = {row["key"]: str(row["chunk_id"]) for row in bench.all("SELECT key, chunk_id FROM effect")}
@@ -350,7 +356,7 @@ def problems(at: Field, seen: Sequence[Mapping[Any, str]] = ()) -> list[str]:
     if lost := expected.keys() - dict(written):
         found.append(f"lost: {sorted(lost)}")
     found += [f"{key} is {score}" for key, score in written if expected.get(key) != score]
-    last = _decided(bench)
+    last = decided(bench)
     if changed := {str(key) for before in seen for key, digest in before.items() if last.get(key) != digest}:
         found.append(f"changed: {sorted(changed)}")
     effects = {row["key"] for row in bench.all("SELECT key FROM effect WHERE state = 'confirmed'")}
@@ -358,7 +364,7 @@ def problems(at: Field, seen: Sequence[Mapping[Any, str]] = ()) -> list[str]:
         "decisions": ("SELECT count(*) AS n FROM decision", len(expected)),
         "effects": ("SELECT count(*) AS n FROM effect", len(effects)),
         "receipts": ("SELECT count(*) AS n FROM evidence WHERE kind = 'receipts'", len(effects)),
-        "dead letters": ("SELECT count(*) AS n FROM dead_letter", ROWS - len(expected)),
+        "dead letters": ("SELECT count(*) AS n FROM dead_letter", at.sink.rows - len(expected)),
         "runs that have not succeeded": ("SELECT count(*) AS n FROM run WHERE kind = 'batch' AND state <> 'succeeded'", 0),
     }
     for what, (sql, right) in counted.items():

@@ -96,9 +96,13 @@ class Bench:
         with self.engine.store.transaction("test") as tx:
             return tx.connection.execute(sql.encode(), values).fetchall()
 
+    def close_connections(self) -> None:
+        """Closes the connections of this process; what is asked for later opens them again."""
+        self.engine.parts.close()
+
     def close(self) -> None:
-        """Closes the store."""
-        self.engine.store.close()
+        """Closes the connections and the store."""
+        self.engine.close()
 
 
 def put(name: str, rows: Mapping[str, tuple[float | None, float | None]]) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psycopg
 
+from fieldline_connectors.registry import connector_names
 from fieldline_core import crash
 from fieldline_core.batch import Batch, Sifted
 from fieldline_core.errors import Misconfigured
@@ -36,7 +37,7 @@ from fieldline_server.wiring import open_engine
 from tests.engines import VERBS
 
 CRASHED = 137
-_UNFINISHED = 3
+UNFINISHED = 3
 _PATIENCE_S = 30.0
 _OPEN = """
 SELECT EXISTS (SELECT 1 FROM run WHERE kind = 'batch' AND state IN ('queued', 'running'))
@@ -100,7 +101,7 @@ def drive() -> int:
     with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as store:
         while store.execute(_OPEN).fetchone() == (True,):
             if time.monotonic() > deadline:
-                return _UNFINISHED
+                return UNFINISHED
             if not relay.round() + sequencer.round():
                 time.sleep(0.02)
             while hints:
@@ -159,6 +160,8 @@ def _drive_in_child(environment: Mapping[str, str]) -> None:
 def main() -> None:
     """Forks drivers until standard input ends."""
     assert threading.active_count() == 1
+    # Each driver has what was looked up here.
+    connector_names()
     for line in sys.stdin:
         pid = os.fork()
         if not pid:

@@ -22,7 +22,8 @@ class Asked:
     headers: dict[str, str]
 
 
-Script = Callable[[Asked], tuple[int, Any]]
+Script = Callable[[Asked], tuple[Any, ...]]
+"""Gives the status, the body (JSON, or bytes as they are), and perhaps headers."""
 
 
 @dataclass(slots=True)
@@ -71,21 +72,23 @@ def serving(script: Script) -> Iterator[ScriptedServer]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             asked = Asked(self.command, parts.path, parse_qsl(parts.query or body, keep_blank_values=True), headers)
             server.asked.append(asked)
-            status, found = server.script(asked)
-            data = json.dumps(found).encode()
+            status, found, *more = server.script(asked)
+            data = found if isinstance(found, bytes) else json.dumps(found).encode()
             self.send_response(status)
+            for name, value in (more[0] if more else {}).items():
+                self.send_header(name, value)
             self.send_header("content-type", "application/fhir+json")
             self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
 
-        do_POST = do_GET  # noqa: N815
+        do_POST = do_DELETE = do_GET  # noqa: N815
 
         def log_message(self, format: str, *args: Any) -> None:
             """Says nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever, daemon=True)
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         server.url = f"http://127.0.0.1:{http.server_port}/fhir"
         try:

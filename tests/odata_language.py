@@ -113,8 +113,9 @@ def comparable(edm_type: str, value: Any) -> Any:
 
 def order(rows: list[dict[str, Any]], wanted: str | None, kind: Kind) -> list[dict[str, Any]]:
     """The rows in the order of `$orderby`, or of their key."""
-    names = wanted.split(",") if wanted else list(kind.keys)
-    return sorted(rows, key=lambda row: [comparable(kind.types[name], row[name]) for name in names])
+    names = (wanted or ",".join(kind.keys)).removesuffix(" desc").split(",")
+    backwards = bool(wanted) and str(wanted).endswith(" desc")
+    return sorted(rows, key=lambda row: [comparable(kind.types[name], row[name]) for name in names], reverse=backwards)
 
 
 def rendered(version: int, edm_type: str, value: Any) -> Any:

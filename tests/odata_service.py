@@ -18,6 +18,7 @@ from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+from xml.etree.ElementTree import Element, fromstring
 
 from tests.odata_language import BARE, Kind, condition, key_of, metadata, order, parsed, rendered
 
@@ -43,6 +44,8 @@ class Shop:
         self.tracked = True
         self.named = True
         self.metadata: str | None = None
+        self.idocs: list[Element] = []
+        self.log: list[tuple[str, str]] = []
         self.lock = threading.RLock()
 
     def put(self, name: str, /, **row: Any) -> None:
@@ -51,6 +54,13 @@ class Shop:
             key = key_of(self.kinds[name], row)
             self.rows[name][key] = {**dict.fromkeys(self.kinds[name].types), **self.rows[name].get(key, {}), **row}
             self.versions[name, key] = self.versions.get((name, key), 0) + 1
+            self.log.append((name, key))
+
+    def remove(self, name: str, key: str) -> None:
+        """Deletes a row, as a person would."""
+        with self.lock:
+            del self.rows[name][key]
+            self.log.append((name, key))
 
     def requests(self, method: str = "", path: str = "") -> list[tuple[str, str, dict[str, str], bytes]]:
         """The requests that came with this method for a path that begins so."""
@@ -65,6 +75,9 @@ class Shop:
         name, _, key = path.partition("(")
         if path and name not in self.kinds:
             return self.error(404, "005056A509B11EE1B9A8FEC11C21D78E", f"Resource not found for the segment '{name}'")
+        token = options.get("$deltatoken") or options.get("!deltatoken") or (key if key.endswith("/ChangesAfter") else "")
+        if token:
+            return self.changes(name.removeprefix("DeltaLinksOf"), int("".join(filter(str.isdigit, token))))
         if method in ("GET", "HEAD"):
             return self.read(name, key.removesuffix(")"), options, headers) if path else self.document({"d": {"EntitySets": []}})
         if method == "POST":
@@ -88,18 +101,50 @@ class Shop:
         # A full last page links to an empty one, as SAP's servers do.
         rest = "&".join(f"{each}={options[each]}" for each in options if each != "$skiptoken")
         link = f"{name}?{rest}&$skiptoken={start + self.page}".replace(" ", "%20") if more else None
-        delta = f"{name}?!deltatoken='1'" if self.tracked and "track-changes" in headers.get("prefer", "") and not link else None
+        delta = self.delta(name) if self.tracked and "track-changes" in headers.get("prefer", "") and not link else None
         if self.version == 2:
             places = {"__next": link and f"{self.other_host}{link}", "__delta": delta}
             return self.document({"d": {"results": page, **{each: place for each, place in places.items() if place}}})
         places = {"@odata.nextLink": link, "@odata.deltaLink": delta}
         return self.document({"value": page, **{each: place for each, place in places.items() if place}})
 
+    def delta(self, name: str) -> str | None:
+        """The link behind which changes come from now on; an extractor of SAP keeps its links in a set instead."""
+        if f"DeltaLinksOf{name}" in self.kinds:
+            count = len(self.log)
+            self.put(f"DeltaLinksOf{name}", DeltaToken=f"D{count}", CreatedAt=f"2024-01-01T00:{count:02}:00Z")
+            return None
+        return f"{name}?!deltatoken='D{len(self.log)}'" if self.version == 2 else f"{name}?$deltatoken={len(self.log)}"
+
+    def changes(self, name: str, since: int) -> Answer:
+        """What has changed in a set since its log was so long: rows as they are, and what is left of those that are gone."""
+        mode = "ODQ_CHANGEMODE" in self.kinds[name].types
+        found = []
+        for key in dict.fromkeys(key for logged, key in self.log[since:] if logged == name):
+            row = self.rows[name].get(key)
+            if row is not None:
+                found.append(self.shown(name, {**row, **({"ODQ_CHANGEMODE": "U"} if mode else {})}, {}))
+            elif mode:
+                found.append({**dict.fromkeys(self.kinds[name].types), self.kinds[name].keys[0]: key, "ODQ_CHANGEMODE": "D"})
+            elif since % 2:
+                found.append({"@removed": {"reason": "deleted"}, "@id": f"{name}('{key}')"})
+            else:
+                found.append({"@odata.context": f"$metadata#{name}/$deletedEntity", "id": f"{name}('{key}')", "reason": "deleted"})
+        link = self.delta(name)
+        if self.version == 2:
+            return self.document({"d": {"results": found, **({"__delta": link} if link else {})}})
+        return self.document({"value": found, "@odata.deltaLink": link})
+
     def shown(self, name: str, row: dict[str, Any], options: dict[str, str]) -> dict[str, Any]:
         """A row as the version writes it, with its child rows where they are asked for."""
         kind = self.kinds[name]
         found = {each: rendered(self.version, kind.types[each], row.get(each)) for each in kind.types}
         tag = f'W/"{self.versions.get((name, key_of(kind, row)), 1)}"'
+        if "$select" in options:
+            wanted = {each.partition("/")[0] for each in options["$select"].split(",")}
+            found = {each: value for each, value in found.items() if each in wanted}
+        if name.startswith("DeltaLinksOf"):
+            found["ChangesAfter"] = {"__deferred": {"uri": f"{self.other_host}{name}('{row['DeltaToken']}')/ChangesAfter"}}
         found |= {"__metadata": {"etag": tag, "type": f"shop.{name}Type"}} if self.version == 2 else {"@odata.etag": tag}
         for each, (target, foreign, own) in kind.lists.items():
             if each in options.get("$expand", ""):
@@ -194,6 +239,14 @@ class Shop:
             answers.append(_part(name, answer))
         return b"Content-Type: multipart/mixed; boundary=inner\r\n\r\n" + _multipart("inner", answers)
 
+    def take(self, body: bytes) -> Answer:
+        """Takes a message of IDocs; a type that it does not know makes it refuse all of them."""
+        found = fromstring(body)
+        if any(idoc.findtext("EDI_DC40/MESTYP") == "NOSUCH" or idoc.find(".//WMENG[.='666']") is not None for idoc in found):
+            return 400, {"content-type": "text/html"}, b"<html><title>IDoc-XML-inbound error: segment 4711</title></html>"
+        self.idocs += found
+        return 200, {"content-type": "text/html"}, b"<html><head><title>IDoc-XML-inbound ok</title></head></html>"
+
     def json_batch(self, requests: list[dict[str, Any]]) -> Answer:
         """The same in JSON, one by one."""
         found = []
@@ -249,6 +302,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def work(self, target: str, headers: dict[str, str], body: bytes) -> Answer:
         """What the service itself says."""
+        if target.startswith("/sap/bc/idoc_xml"):
+            return self.server.shop.take(body)
         if target.startswith("$batch"):
             return self.server.shop.batch(headers.get("content-type", ""), body)
         return self.server.shop.handle(self.command, target, headers, body)
@@ -264,7 +319,7 @@ class _Handler(BaseHTTPRequestHandler):
             shop.sessions[name] = token
             cookies = f"SAP_SESSIONID={name}; Domain=.internal; Secure; HttpOnly\nMYSAPSSO2=any; path=/other"
             return 200, {"x-csrf-token": token, "set-cookie": cookies, "content-type": "application/json"}, b"{}"
-        if self.command in ("GET", "HEAD") or not shop.csrf:
+        if self.command in ("GET", "HEAD") or not shop.csrf or target.startswith("/sap/bc/"):
             return None
         cookies = dict(each.split("=", 1) for each in headers.get("cookie", "").split("; ") if each)
         token = shop.sessions.get(cookies.get("SAP_SESSIONID", ""))

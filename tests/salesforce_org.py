@@ -1,7 +1,7 @@
 """A simulated org for tests: its settings, its administrator, and what its records hold when it is asked directly."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import httpx
 from fieldline_connectors.salesforce import SalesforceConfig
 from fieldline_core.secret import Secret
 from fieldline_simulators.salesforce.org import Options
+from fieldline_simulators.salesforce.seed import INTEGRATION
 from fieldline_simulators.salesforce.server import Simulator, running
 
 MESSAGE = b"""<?xml version="1.0" encoding="UTF-8"?>
@@ -35,7 +36,7 @@ class SimulatedOrg:
         self.url = simulator.url.replace("localhost", "127.0.0.1")
         self._pubsub = {"pubsub_url": f"http://{simulator.pubsub.endpoint}"} if simulator.pubsub else {}
         self._client = httpx.Client(base_url=self.url, trust_env=False, timeout=60)
-        self.user = self.status()["users"][0]
+        self.user = INTEGRATION
         self.admin("PUT", "/_sim/apps/fieldline", {"client_secret": "app-secret", "run_as": self.user})
         token = self.admin("POST", "/_sim/sessions", {"username": self.user}).json()["access_token"]
         self._client.headers["authorization"] = f"Bearer {token}"
@@ -85,12 +86,16 @@ class SimulatedOrg:
     def leads(self, count: int) -> list[str]:
         """Makes so many leads of a company of their own, and answers their Ids."""
         number = next(_numbers)
-        typed = {"attributes": {"type": "Lead"}, "Company": f"Company {number}"}
+        company = f"Company {number}"
+        return self.create_all("Lead", [{"Company": company, "LastName": f"Person {row:05}"} for row in range(count)])
+
+    def create_all(self, object: str, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Makes many records and answers their Ids."""
         made: list[str] = []
-        for start in range(0, count, 200):
-            records = [{**typed, "LastName": f"Person {start + row:05}"} for row in range(min(200, count - start))]
-            answer = self.admin("POST", "/services/data/v64.0/composite/sobjects", {"allOrNone": False, "records": records})
-            made += [result["id"] for result in answer.json()]
+        typed = [{"attributes": {"type": object}, **record} for record in records]
+        for start in range(0, len(typed), 200):
+            piece = {"allOrNone": False, "records": typed[start : start + 200]}
+            made += [result["id"] for result in self.admin("POST", "/services/data/v64.0/composite/sobjects", piece).json()]
         return made
 
     def calls(self) -> int:

@@ -25,6 +25,7 @@ _VERBS = {
     "discover": "says what the system holds", "read": "reads records", "lookup": "reads records by key",
     "children": "reads the rows that belong to records", "write": "writes answers",
     "poll": "asks after writes that take long", "receive": "takes signed messages", "listen": "hears what changes",
+    "subscribe": "is told what changes",
 }  # fmt: skip
 _FORMATS = {"uri": "URL", "path": "path", "ipvanynetwork": "network", "date-time": "date and time"}
 Schema = Mapping[str, Any]

@@ -1,9 +1,9 @@
 """What a flow is inside a clinician's workflow: a service of CDS Hooks, and the card that it answers with."""
 
 import re
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from fieldline_core.ports import Document
 
@@ -11,7 +11,10 @@ RECORD = "record"
 """The name under which the record itself is fetched before a call; lists are fetched under their own."""
 PATIENT = "{{context.patientId}}"
 """What stands in a template for the patient whose chart is open."""
+SUGGESTED_PATIENT = "patient"
+"""What a suggestion's resource names, as `${patient}`, where the patient's id is to stand."""
 _TEMPLATE = re.compile(r"^[A-Z][A-Za-z]{1,63}[/?]\S+$")
+_TYPE = re.compile(r"^[A-Z][A-Za-z]{1,63}$")
 _TOKEN = re.compile(r"\{\{(.*?)\}\}")
 _TOKENS = {"context.patientId", "context.userId", "context.encounterId"}
 
@@ -53,6 +56,26 @@ class OverrideReason(Document):
     """What the clinician reads."""
 
 
+class Suggestion(Document):
+    """What a clinician can have done by one click, such as drafting an order."""
+
+    label: Words
+    """What the button says."""
+    description: Words
+    """What is done then, in a sentence."""
+    create: dict[str, Any] = Field(max_length=100)
+    """The resource that the EHR then adds or drafts; `${name}` is a field of the mapping, `${patient}` the patient's id."""
+    recommended: bool = False
+    """Whether it is the one to choose."""
+
+    @field_validator("create")
+    @classmethod
+    def _is_a_resource(cls, create: dict[str, Any]) -> dict[str, Any]:
+        if not _TYPE.match(str(create.get("resourceType", ""))):
+            raise ValueError("the resource to create says its type: `resourceType: ServiceRequest`")
+        return create
+
+
 class Card(Document):
     """The card, from fields of the mapping; none is shown where `summary` or `indicator` is blank."""
 
@@ -68,6 +91,8 @@ class Card(Document):
     """Where more is said about who says it."""
     override_reasons: tuple[OverrideReason, ...] = Field((), max_length=20)
     """What a clinician can choose from who does not follow the card."""
+    suggestions: tuple[Suggestion, ...] = Field((), max_length=10)
+    """What a clinician can have done who follows it."""
 
 
 class Cds(Document):

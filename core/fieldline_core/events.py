@@ -24,6 +24,7 @@ EVENTS: dict[str, str] = {
     "decision.viewed": "A decision with its source values was looked at.",
     "evidence.exported": "Evidence was exported with its proofs.",
     "features.exported": "Records were read and their features written to a file for training.",
+    "feed.subscribed": "A system was asked to tell a flow of changes: a subscription was made, renewed or asked for again.",
     "flow.paused": "A flow was paused.",
     "flow.resumed": "A flow was resumed.",
     "hold.placed": "A legal hold was placed on a record: it is not erased.",

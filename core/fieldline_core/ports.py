@@ -11,14 +11,15 @@ from pydantic import BaseModel, ConfigDict
 
 from fieldline_core.batch import Batch, Held, Sifted
 from fieldline_core.findings import Finding
+from fieldline_core.messages import Change, Cursor, Delivery, Event, Heard, HookRequest, Reply, Subscribed
 from fieldline_core.receipts import OVERTAKEN, Pending, Receipts, RowReceipt
 from fieldline_core.schema import Catalog, FieldType
 
-Cursor: TypeAlias = Mapping[str, Any]
-"""Where a read goes on: a JSON object that only its connector understands."""
-
 Wanted: TypeAlias = Mapping[str, "FieldType | Mapping[str, FieldType]"]
 """Fields of a record (paths such as `customer.tier`), each with its type; a list of child rows with those of its rows' fields."""
+
+Texts: TypeAlias = Mapping[str, frozenset[str] | None]
+"""Fields of a mapping that are texts, each with all that it can be, or None where that cannot be told."""
 
 Tensors: TypeAlias = Mapping[str, Any]
 """Input name -> numpy array, rows first."""
@@ -77,10 +78,15 @@ class Target(Document):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some rows that were read, and the cursor that goes on behind them."""
+    """Some rows that were read, and the cursor that goes on behind them.
+
+    Where the system has begun to prepare what is to be read, and is not ready, a page without rows says so: `after` names the work,
+    and is to be read on from in `again_s` seconds. Such a page is the last of its reading.
+    """
 
     batch: Batch
     after: Cursor
+    again_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,7 @@ class Slice:
     `effect_key` is the same at every attempt (64 hexadecimal digits); `fence` grows with each claim.
     `before` holds, in the columns of `batch.frame` that were read, the values as they were read.
     `overtaken` are the positions of rows that a newer decision has overtaken: they are not written, and their receipt says
-    SUPERSEDED, unless the slice was written before.
+    SUPERSEDED, unless the slice was written before. `made_at` is when it was frozen, with a zone: the same at every attempt.
     """
 
     effect_key: str
@@ -99,65 +105,15 @@ class Slice:
     batch: Batch
     before: pl.DataFrame | None = None
     overtaken: frozenset[int] = frozenset()
+    made_at: datetime | None = None
 
     def overtaken_receipts(self) -> dict[int, RowReceipt]:
         """The receipts of the rows that are not to be written."""
         return dict.fromkeys(sorted(self.overtaken), OVERTAKEN)
 
 
-@dataclass(frozen=True, slots=True)
-class HookRequest:
-    """An inbound HTTP request, bounded but not yet trusted; header names are lower case."""
-
-    headers: Mapping[str, str]
-    body: bytes
-    received_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A verified inbound message: `id` is unique for its sender, `body` is a JSON document in UTF-8."""
-
-    id: str
-    body: bytes
-
-
 class Topic(Document):
     """Base of what is listened to, in its system's own language."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A record that has changed; `id` is unique in its topic, `fields` are those that changed, none where the system is silent."""
-
-    id: str
-    key: str
-    fields: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """Changes in their order, and the cursor that goes on behind them; `gap` says that some before them were missed."""
-
-    changes: Sequence[Change]
-    after: Cursor
-    gap: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a sender wants to be told when its message is stored, where that is not our own JSON."""
-
-    body: bytes
-    media_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What one verified message brings: its events, each stored before the message is acknowledged."""
-
-    events: tuple[Event, ...]
-    reply: Reply | None = None
 
 
 class Connector(Protocol):
@@ -191,6 +147,14 @@ class Source(Protocol):
     def read(self, query: Any, after: Cursor | None, limit: int) -> Iterator[Page]:
         """Pages of at most `limit` rows behind `after`, in a stable order; never the whole result in memory."""
         ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """Has its system prepare what is read, which the system keeps until it is read or given up."""
+
+    def abandon(self, after: Cursor) -> None:
+        """Gives up what the system prepares or keeps for a reading that stopped there; nothing where that is nothing."""
 
 
 @runtime_checkable
@@ -248,6 +212,15 @@ class Checks(Protocol):
 
 
 @runtime_checkable
+class ChecksTexts(Protocol):
+    """Says of texts that are written whether the system takes them."""
+
+    def check_texts(self, target: Any, texts: Texts) -> Iterator[Finding]:
+        """What the system refuses of these texts, with paths below the operation."""
+        ...
+
+
+@runtime_checkable
 class Polls(Protocol):
     """Asks after a write that answered Pending."""
 
@@ -297,6 +270,31 @@ class Feed(Protocol):
         ...
 
 
+@runtime_checkable
+class Subscribes(Protocol):
+    """Has its system send messages to a flow's hook that say what changes."""
+
+    Topic: ClassVar[type[Topic]]
+
+    def subscribe(self, topic: Any, flow: str, place: Cursor | None) -> Subscribed:
+        """Makes, renews or asks again for the subscription that tells this flow, where that is needed; `place` is None at first.
+
+        Raises Unavailable where the system is away, Misconfigured where a person must act.
+        """
+        ...
+
+    def check_topic(self, topic: Any, query: Any) -> Iterator[Finding]:
+        """What keeps the system from telling what the query's records need, with paths below the topic."""
+        ...
+
+    def told(self, topic: Any, request: HookRequest) -> Callable[[Cursor | None], Heard]:
+        """What a message says, once its sender is known, as what is heard behind a place; that is pure, and asked under a lock.
+
+        Raises Rejected where the message is malformed or forged.
+        """
+        ...
+
+
 class Plan(Protocol):
     """A mapping, compiled against the model's signature and the source's fields; pure."""
 
@@ -309,6 +307,10 @@ class Plan(Protocol):
 
     def fields_written(self) -> Mapping[str, FieldType]:
         """Each field that the plan gives from the model's outputs, and its type."""
+        ...
+
+    def texts_written(self) -> Texts:
+        """Each text that the plan gives, with all that it can be where its formula chooses among fixed ones."""
         ...
 
     def features(self, batch: Batch, clock: datetime) -> Sifted:
@@ -338,8 +340,8 @@ class Model(Protocol):
 
 
 __all__ = [
-    "Batch", "Catalog", "Change", "Checks", "Children", "Connector", "ConnectorConfig", "Cursor", "Dedupe", "Delivery", "Discovers",
-    "Document", "Event", "Feed", "FieldType", "Heard", "Held", "Hook", "HookRequest", "Lookup", "Model", "Page", "Pending", "Plan",
-    "Polls", "Query", "Receipts", "Reply", "Shared", "Shares", "Sifted", "Sink", "Slice", "Source", "Target", "Tensors", "Topic",
-    "Wanted",
+    "Batch", "Catalog", "Change", "Checks", "ChecksTexts", "Children", "Connector", "ConnectorConfig", "Cursor", "Dedupe",
+    "Delivery", "Discovers", "Document", "Event", "Feed", "FieldType", "Heard", "Held", "Hook", "HookRequest", "Lookup",
+    "Model", "Page", "Pending", "Plan", "Polls", "Prepares", "Query", "Receipts", "Reply", "Shared", "Shares", "Sifted", "Sink",
+    "Slice", "Source", "Subscribed", "Subscribes", "Target", "Tensors", "Texts", "Topic", "Wanted",
 ]  # fmt: skip

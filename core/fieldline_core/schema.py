@@ -47,6 +47,8 @@ class Field(BaseModel):
     length: int | None = None
     samples: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    narrowed: dict[str, tuple[str, ...]] = {}
+    """The choices that records of one kind have, where those are fewer; by the kind's name."""
     unique: bool = False
     external_id: bool = False
     computed: bool = False

@@ -181,6 +181,20 @@ def lineage(checked: Checked, roots: Iterable[int]) -> tuple[set[str], set[str]]
     return fields, outputs
 
 
+def texts_of(checked: Checked, root: int) -> frozenset[str] | None:
+    """All texts that a formula can give, where it chooses among fixed ones; None where that cannot be told."""
+    part = checked.checker.parts[root]
+    match part.what:
+        case Literal(value=value):
+            return frozenset() if value is None else frozenset({str(value)})
+        case Slot():
+            return None
+    places = range(2, len(part.args) - 1, 2) if part.what.name == "CASE" else _CHOOSING.get(part.what.name) or ()
+    chosen = [part.args[place] for place in (*places, *([-1] if part.what.name == "CASE" else []))]
+    found = [texts_of(checked, each) for each in chosen]
+    return frozenset(text for each in found for text in each or ()) if found and None not in found else None
+
+
 def is_whole(checked: Checked, root: int) -> bool:
     """Whether a number is a whole one by the way it is made."""
     part = checked.checker.parts[root]

@@ -10,10 +10,10 @@ import polars as pl
 
 from fieldline_core.batch import Batch, Held, Sifted
 from fieldline_core.errors import Misconfigured
-from fieldline_core.ports import Tensors, Wanted
+from fieldline_core.ports import Tensors, Texts, Wanted
 from fieldline_core.schema import POLARS_TYPES, FieldType
 from fieldline_mappings.bound import Binding, BoundMapping, Clock, output_column
-from fieldline_mappings.checked import Checked, is_whole, lineage
+from fieldline_mappings.checked import Checked, is_whole, lineage, texts_of
 from fieldline_mappings.features import Column, Encoded, where
 from fieldline_mappings.formula import Slot, Type
 from fieldline_mappings.formula.program import taken_from
@@ -85,6 +85,11 @@ class CompiledPlan:
     def fields_written(self) -> Mapping[str, FieldType]:
         """Each field to write, and its type."""
         return {field.name: type for field, type in zip(self.document.written, self._types, strict=True)}
+
+    def texts_written(self) -> Texts:
+        """Each text to write, with all that it can be where its formula chooses among fixed ones."""
+        roots = zip(self.document.written, self._types, self.checked.fields, strict=True)
+        return {field.name: texts_of(self.checked, root) for field, type, root in roots if type is FieldType.TEXT}
 
     def lineage(self) -> Mapping[str, tuple[str, ...]]:
         """Each feature, and each field to write, with the source fields that it depends on."""

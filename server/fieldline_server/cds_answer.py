@@ -8,8 +8,9 @@ import msgspec
 
 from fieldline_connectors.fhir import FhirConfig, FhirQuery
 from fieldline_connectors.fhir.cds import DataMissing, Given, template
+from fieldline_connectors.fhir.shapes import Unfit, filled
 from fieldline_core.batch import Batch
-from fieldline_core.cds import RECORD, Card, Cds
+from fieldline_core.cds import RECORD, SUGGESTED_PATIENT, Card, Cds
 from fieldline_core.errors import Misconfigured
 from fieldline_core.flow import Release
 from fieldline_core.keyring import Keyring, same
@@ -101,7 +102,24 @@ def cards(card: Card, answer: Answer, id: uuid.UUID) -> Iterator[dict[str, Any]]
         **({"detail": _cut(detail, _MOST_DETAIL)} if detail else {}),
         "source": {"label": card.source, **({"url": card.source_url} if card.source_url else {})},
         **({"overrideReasons": [each.model_dump() for each in card.override_reasons]} if card.override_reasons else {}),
+        **({"selectionBehavior": "any", "suggestions": list(_suggested(card, answer, id))} if card.suggestions else {}),
     }  # fmt: skip
+
+
+def suggestion_id(card: uuid.UUID, position: int) -> str:
+    """The id of one of a card's suggestions."""
+    return str(uuid.uuid5(card, str(position)))
+
+
+def _suggested(card: Card, answer: Answer, id: uuid.UUID) -> Iterator[dict[str, Any]]:
+    values = {**(answer.fields or {}), SUGGESTED_PATIENT: answer.key}
+    for position, each in enumerate(card.suggestions):
+        try:
+            action = {"type": "create", "description": each.description, "resource": filled(each.create, values)}
+        except Unfit as error:
+            raise DataMissing(f"the card's suggestion {each.label!r} cannot be made: {error}") from None
+        recommended = {"isRecommended": True} if each.recommended else {}
+        yield {"label": each.label, "uuid": suggestion_id(id, position), **recommended, "actions": [action]}
 
 
 def card_id(keyring: Keyring, flow_id: int, decision: tuple[int, int]) -> uuid.UUID:

@@ -12,14 +12,13 @@ from fieldline_core.flow import Connection, Flow, digest_of
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.facts import FACTS
 from fieldline_core.pipeline.schedule import next_time
-from fieldline_core.ports import Children, Document, Feed, Hook, Lookup, Plan, Sink
+from fieldline_core.ports import Children, Document, Feed, Hook, Lookup, Plan, Sink, Subscribes
 from fieldline_core.ports import Source as ReadsRecords
 from fieldline_core.validation import validate
 from fieldline_core.yaml_source import Source, parse
 from fieldline_inference import Registry
 from fieldline_mappings import MappingDocument, compile_mapping, lint_mapping
 from fieldline_mappings import digest as mapping_digest
-from fieldline_server.lint_cds import findings_of_cds
 from fieldline_server.lint_systems import findings_of_systems
 
 _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
@@ -133,7 +132,8 @@ class Linter:
             if flow.trigger.changes is not None:
                 yield from self._used(flow.source.connection, "source.connection", Lookup, None, {}, "")
                 path, changes = "trigger.changes", flow.trigger.changes
-                yield from self._used(flow.source.connection, path, Feed, "Topic", changes, path)
+                hears = Subscribes if self._is(flow.source.connection, Subscribes) else Feed
+                yield from self._used(flow.source.connection, path, hears, "Topic", changes, path)
         for number, lookup in enumerate(flow.lookups):
             path = f"lookups[{number}]"
             yield from self._used(lookup.connection, f"{path}.connection", Children, "Query", lookup.query, f"{path}.query")
@@ -143,7 +143,11 @@ class Linter:
             )
         yield from self._answers(flow)
         plan = self._plan(flow)
-        yield from findings_of_cds(flow, self._known["connection"], plan)
+        if flow.trigger.cds is not None:
+            # The connector of EHRs is much to load for flows that have nothing to do with it.
+            from fieldline_server.lint_cds import findings_of_cds
+
+            yield from findings_of_cds(flow, self._known["connection"], plan)
         yield from findings_of_systems(flow, self._known["connection"], plan)
 
     def _plan(self, flow: Flow) -> Plan | None:
@@ -161,6 +165,13 @@ class Linter:
                 next_time(flow.trigger.schedule, _ANY_TIME)
             except Misconfigured as error:
                 yield Finding("schedule", "trigger.schedule", str(error))
+
+    def _is(self, name: str, ability: type) -> bool:
+        """Whether the connector of a connection is known, and has this ability."""
+        try:
+            return _offers(connector_class(self._known["connection"][name].connector), ability)
+        except (KeyError, Misconfigured):
+            return False
 
     def _used(self, name: str, path: str, ability: type, part: str | None, data: dict[str, Any], below: str) -> Iterator[Finding]:
         connection = self._known["connection"].get(name)

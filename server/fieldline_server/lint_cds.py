@@ -6,8 +6,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from fieldline_connectors.fhir import Fhir, FhirQuery
+from fieldline_connectors.fhir.target import places
 from fieldline_connectors.registry import connector_class
-from fieldline_core.cds import RECORD, Card, Cds
+from fieldline_core.cds import RECORD, SUGGESTED_PATIENT, Card, Cds
 from fieldline_core.errors import Misconfigured
 from fieldline_core.findings import Finding, did_you_mean
 from fieldline_core.flow import Connection, Flow
@@ -77,3 +78,9 @@ def _shown(card: Card, given: Mapping[str, FieldType]) -> Iterator[Finding]:
         elif given[field] is not FieldType.TEXT:
             words = f"the card's {part} is a text, and the field {field!r} is of the type {given[field]}."
             yield Finding("cds-card", path, words, "Write it with TEXT(…), or as a text of its own.")
+    for number, suggestion in enumerate(card.suggestions):
+        for name in dict.fromkeys(places(suggestion.create)):
+            if name != SUGGESTED_PATIENT and name not in given:
+                meant = did_you_mean(name, given) or f"It gives {', '.join(given)}."
+                path = f"{_PATH}.card.suggestions[{number}].create"
+                yield Finding("unknown-field", path, f"the mapping gives no field {name!r}.", meant)

@@ -11,7 +11,7 @@ from fieldline_core.errors import FieldlineError
 from fieldline_core.findings import Finding, Severity
 from fieldline_core.flow import Connection, Flow
 from fieldline_core.pipeline.facts import FACTS
-from fieldline_core.ports import Checks, Plan, Query
+from fieldline_core.ports import Checks, ChecksTexts, Plan, Query, Subscribes
 from fieldline_server.wiring import open_connection
 
 
@@ -20,12 +20,13 @@ def findings_of_systems(flow: Flow, connections: Mapping[str, Connection], plan:
     opened: dict[str, Any] = {}
     try:
         yield from _query(flow, connections, plan, opened)
+        yield from _topic(flow, connections, opened)
         for number, write in enumerate(flow.writes):
             connector = _opened(write.connection, connections, opened)
             target = _made(connector, "Target", write.target)
             if target is not None:
-                found = connector.check_target(target, {**plan.fields_written(), **FACTS} if plan else {})
-                yield from _below(f"writes[{number}].target", write.connection, found)
+                found = _said_of_target(connector, target, plan)
+                yield from _below(f"writes[{number}].target", write.connection, found, opened)
     finally:
         for connector in filter(None, opened.values()):
             connector.close()
@@ -39,7 +40,23 @@ def _query(flow: Flow, connections: Mapping[str, Connection], plan: Plan | None,
     if query is not None:
         looked_up = {lookup.name for lookup in flow.lookups}
         asked = query.reading(plan.fields_read().keys() - looked_up) if plan else query
-        yield from _below("source.query", flow.source.connection, connector.check_query(asked))
+        yield from _below("source.query", flow.source.connection, connector.check_query(asked), opened)
+
+
+def _topic(flow: Flow, connections: Mapping[str, Connection], opened: dict[str, Any]) -> Iterator[Finding]:
+    if flow.source is None or flow.trigger.changes is None:
+        return
+    connector = _opened(flow.source.connection, connections, opened)
+    if isinstance(connector, Subscribes):
+        topic, query = _made(connector, "Topic", flow.trigger.changes), _made(connector, "Query", flow.source.query)
+        if topic is not None and query is not None:
+            yield from _below("trigger.changes", flow.source.connection, connector.check_topic(topic, query), opened)
+
+
+def _said_of_target(connector: Any, target: Any, plan: Plan | None) -> Iterator[Finding]:
+    yield from connector.check_target(target, {**plan.fields_written(), **FACTS} if plan else {})
+    if plan and isinstance(connector, ChecksTexts):
+        yield from connector.check_texts(target, plan.texts_written())
 
 
 def _opened(name: str, connections: Mapping[str, Connection], opened: dict[str, Any]) -> Any:
@@ -71,10 +88,13 @@ def _made(connector: Any, part: str, data: dict[str, Any]) -> Any:
         return None
 
 
-def _below(path: str, connection: str, found: Iterator[Finding]) -> Iterator[Finding]:
+def _below(path: str, connection: str, found: Iterator[Finding], opened: dict[str, Any]) -> Iterator[Finding]:
     try:
         for finding in found:
             yield replace(finding, path=f"{path}.{finding.path}" if finding.path else path)
     except FieldlineError as error:
-        words = f"this could not be checked against {connection!r}: {error}."
+        words = f"{connection!r} could not be asked, so what this flow reads and writes there was not checked: {error}."
         yield Finding("unchecked", path, words, severity=Severity.WARNING)
+        # Said once: the flow's other parts would hear the same.
+        opened[connection].close()
+        opened[connection] = None

@@ -1,5 +1,6 @@
 """Programs that run beside us, each in its own session, and never outlive us."""
 
+import atexit
 import os
 import queue
 import shutil
@@ -11,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,7 @@ from fieldline_core.errors import Misconfigured
 from fieldline_server import watchdog
 
 LOG_LIMIT_BYTES = 20_000_000
+_DISMISSED_S = 5.0
 
 Process: TypeAlias = subprocess.Popen[bytes]
 
@@ -172,6 +175,7 @@ class _Watcher:
         self._watched: dict[int, watchdog.Watched] = {}
         self._pipe: IO[bytes] | None = None
         self._dog: Process | None = None
+        atexit.register(self._dismiss, os.getpid())
 
     def watch(self, child: watchdog.Watched) -> None:
         with self._lock:
@@ -203,6 +207,14 @@ class _Watcher:
             cwd="/", start_new_session=True,
         )  # fmt: skip
         self._pipe = self._dog.stdin
+
+    def _dismiss(self, owner: int) -> None:
+        """Lets a watchdog that has nobody to watch any more end before us."""
+        if os.getpid() == owner and not self._watched and self._dog and self._pipe:
+            with suppress(OSError):
+                self._pipe.close()
+            with suppress(subprocess.TimeoutExpired):
+                self._dog.wait(_DISMISSED_S)
 
 
 def _line(child: watchdog.Watched) -> str:

@@ -41,4 +41,4 @@ def run_relay(settings: Settings) -> None:
     for thread in threads:
         # A witness that hangs is not waited for: what it did not confirm is shown to it again.
         thread.join(_GRACE_S)
-    engine.store.close()
+    engine.close()

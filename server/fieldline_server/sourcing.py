@@ -1,19 +1,23 @@
 """Records of a flow's source, read for a person to look at, with the fields that some mapping needs; nothing is decided."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from fieldline_core.batch import Batch
-from fieldline_core.errors import Misconfigured
+from fieldline_core.errors import Misconfigured, Unavailable
 from fieldline_core.findings import errors
 from fieldline_core.flow import Release
 from fieldline_core.pipeline.engine import Engine, Parts
 from fieldline_core.pipeline.enrich import with_children
 from fieldline_core.ports import Lookup, Plan, Query, Source, Wanted
+from fieldline_core.waiting import pages_of
 from fieldline_inference import Registry
 from fieldline_mappings import CompiledPlan, MappingDocument, compile_mapping
 from fieldline_server.lint import read_pieces
+
+_PATIENCE_S = 300.0
 
 
 def mapping_in(text: str, file: str = "") -> MappingDocument:
@@ -56,7 +60,7 @@ class Records:
         """All records, in pages of at most so many."""
         instead = f"score a record of your own with 'fieldline score {self.release.flow.flow}'"
         connector, query = self._source(Source, "read", instead)
-        for page in connector.read(query, None, rows):
+        for page in pages_of(connector, query, None, rows, _Patience().wait):
             yield self._with_children(page.batch.slice(0, rows))
 
     def of(self, keys: Sequence[str]) -> Batch:
@@ -78,6 +82,20 @@ class Records:
     def _with_children(self, batch: Batch) -> Batch:
         parts = cast(Parts, _Reading(self.engine.parts, self.wanted))
         return with_children(replace(self.engine, parts=parts), self.release, batch)
+
+
+@dataclass(slots=True)
+class _Patience:
+    """Waits for a source that prepares what is read, but not for longer than somebody looks on."""
+
+    left_s: float = _PATIENCE_S
+
+    def wait(self, seconds: float) -> None:
+        """Waits; raises Unavailable where it has been too long."""
+        self.left_s -= seconds
+        if self.left_s < 0:
+            raise Unavailable("the source takes longer to prepare its records than anybody waits here: a run reads them")
+        time.sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from fieldline_connectors.fhir.target import places as fields_named
 from fieldline_core.admission import TargetLimits
 from fieldline_core.flow import Connection, Flow, Guards, Release
 from fieldline_core.pipeline.facts import FACTS
@@ -334,7 +335,9 @@ def _on_card(flow: Flow) -> list[tuple[str, str]]:
         return []
     card = flow.trigger.cds.card
     shown = {"summary": card.summary, "indicator": card.indicator, "detail": card.detail}
-    return [(field, f"card.{part}") for part, field in shown.items() if field]
+    named = [dict.fromkeys(fields_named(each.create)) for each in card.suggestions]
+    suggested = [(field, f"card.suggestions[{position}]") for position, fields in enumerate(named) for field in fields]
+    return [(field, f"card.{part}") for part, field in shown.items() if field] + suggested
 
 
 def _retention(running: Running) -> Iterator[Kept]:

@@ -113,7 +113,7 @@ def _prepare_store(settings: Settings) -> str:
     try:
         return ensure_admin_key(engine) or ""
     finally:
-        engine.store.close()
+        engine.close()
 
 
 def _add_processes(supervisor: Supervisor, settings: Settings, workers: int, more: Mapping[str, str]) -> None:

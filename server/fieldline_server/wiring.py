@@ -84,6 +84,13 @@ class Wiring:
             self._connectors[name] = (row["digest"], time.monotonic(), connector)
             return connector
 
+    def close(self) -> None:
+        """Releases what the connections hold; what is asked for later is opened again."""
+        with self._lock:
+            for _, _, connector in self._connectors.values():
+                connector.close()
+            self._connectors.clear()
+
     def release(self, id: int) -> Release:
         """The release of that id."""
         return self._releases.get(id, lambda: self._read_release(id))

@@ -19,7 +19,10 @@ from fieldline_core.pipeline.manage import request_run
 from fieldline_server.api.access import Guarded, needed
 from fieldline_server.keys import Scope
 
-OPEN = {"/hooks/{flow}", "/health/live", "/health/ready", "/cds-services", "/cds-services/{flow}", "/cds-services/{flow}/feedback"}
+OPEN = {
+    "/hooks/{flow}", "/hooks/{flow}/{type}/{id}", "/health/live", "/health/ready", "/cds-services", "/cds-services/{flow}",
+    "/cds-services/{flow}/feedback",
+}  # fmt: skip
 CHANGES = {"POST", "PUT", "DELETE", "PATCH"}
 
 
@@ -110,10 +113,11 @@ LOOKING = {
 }
 """Routes that take a body and change nothing, nor show anything of a record that is kept."""
 SIGNED = {
+    "PUT /hooks/{flow}/{type}/{id}": "run.requested",
     "POST /cds-services/{flow}": "score.requested",
     "POST /cds-services/{flow}/feedback": "cds.feedback",
 }
-"""Routes that take only what an EHR has signed for one call, and their events: test_api_cds.py has an EHR."""
+"""Routes that take only what an EHR shows to be its own, and their events: test_api_cds.py, test_fhir_subscriptions.py."""
 
 
 def test_every_route_asks_for_a_scope_but_hooks_and_health(api: Served) -> None:

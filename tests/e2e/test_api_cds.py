@@ -108,6 +108,19 @@ def test_a_service_can_be_asked_while_something_is_ordered(place: Hospital) -> N
     assert (said["status"], len(said["answer"]["cards"])) == (200, 1), said
 
 
+def test_what_a_clinician_has_done_by_a_click_is_kept_with_the_decision(place: Hospital) -> None:
+    service = place.service.replace("progression", "ordering")
+    (card,) = place.ehr.post("/_sim/cds/call", json={"service_url": service, "patient": PATIENT}).json()["answer"]["cards"]
+    (suggestion,) = card["suggestions"]
+    assert (card["selectionBehavior"], suggestion["label"]) == ("any", "Draft a control visit")
+    (action,) = suggestion["actions"]
+    assert (action["type"], action["resource"]["subject"]) == ("create", {"reference": f"Patient/{PATIENT}"})
+    assert action["resource"]["note"] == [{"text": card["summary"]}]
+    accepted = {"card": card["uuid"], "outcome": "accepted", "acceptedSuggestions": [{"id": suggestion["uuid"]}, {"id": "x"}]}
+    assert place.ehr.post("/_sim/cds/feedback", json={"service_url": service, "feedback": accepted}).json()["status"] == 200
+    assert place.api.events("cds.feedback")[0]["detail"]["suggestions"] == ["Draft a control visit"]
+
+
 def test_calls_that_wait_are_scored_together(place: Hospital) -> None:
     engine, release = place.api.engine, place.release
     bodies = [place.body(), place.body("study-003"), place.body("study-004")]
@@ -240,6 +253,8 @@ def test_the_specification_says_who_calls_and_what_the_card_shows(place: Hospita
     assert said["trigger"] == "an EHR that calls by CDS Hooks (patient-view)"
     places = {each["name"]: each["goes_to"] for each in said["fields_written"]}
     assert places == {"summary": ["card.summary"], "indicator": ["card.indicator"], "reason": ["card.detail"]}
+    other = place.client.get("/v1/flows/ordering/specification", headers=place.api.key()).json()
+    assert other["fields_written"][0]["goes_to"] == ["card.summary", "card.suggestions[0]"]
 
 
 def test_no_other_site_s_script_may_read_an_answer(place: Hospital) -> None:

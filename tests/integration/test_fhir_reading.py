@@ -133,6 +133,13 @@ def test_rows_are_found_by_their_key_or_by_what_they_belong_to() -> None:
     assert ("patient", r"p1,p2\,x") in server.searches()[1].parameters
 
 
+def test_a_server_that_takes_one_patient_at_a_time_is_asked_so() -> None:
+    with serving(answering(*[bundle(observation(f"o{each}", 1, f"p{each}")) for each in range(3)])) as server:
+        found = connector(server, search_rows=1).children(query(key="patient", by="patient"), ["p0", "p1", "p2"])
+        assert found.keys.to_list() == ["p0", "p1", "p2"]
+        assert [dict(asked.parameters)["patient"] for asked in server.searches()] == ["p0", "p1", "p2"]
+
+
 def test_an_undeclared_parameter_is_refused() -> None:
     with serving(answering(bundle(observation("1", 1)), declared=("patient",))) as server:
         with pytest.raises(Misconfigured, match="does not declare the search parameter code of Observation"):
@@ -160,7 +167,7 @@ OUTCOME = {"issue": [{"code": "structure", "details": {"text": "Jane Doe has no 
 @pytest.mark.parametrize(
     ("status", "body", "error", "words"),
     [
-        (400, OUTCOME, Misconfigured, "structure, Observation.status"),
+        (400, OUTCOME, Misconfigured, r"… has no such \[Observation.status, structure\]"),
         (403, OUTCOME, Misconfigured, "check the credentials"),
         (429, OUTCOME, Unavailable, "429"),
         (503, "no JSON object", Unavailable, "503"),

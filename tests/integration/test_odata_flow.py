@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,15 +19,22 @@ from fieldline_core.pipeline.invariants import check_invariants
 from fieldline_core.ports import HookRequest
 
 TOKEN = "a token of sixteen characters"
+UPDATE = {"operation": "update", "entity_set": "Customers", "fields": {"score": "score"}}
+IDOC = {
+    "operation": "idoc", "key": "E1KNA1M.KUNNR", "fields": {"E1KNA1M.SCORE": "score"},
+    "idoc": {
+        "type": "DEBMAS07", "segments": [{"segment": "E1KNA1M", "values": {"MSGFN": "004"}}],
+        "control": {"MESTYP": "DEBMAS", "SNDPOR": "FL", "SNDPRT": "LS", "SNDPRN": "FL", "RCVPRT": "LS", "RCVPRN": "S4"},
+    },
+}  # fmt: skip
 
 
-def documents(root: str, trigger: dict[str, str]) -> str:
-    """A flow that reads `Customers` and writes the score into the same records."""
+def documents(root: str, trigger: dict[str, str], target: dict[str, Any] = UPDATE) -> str:
+    """A flow that reads `Customers` and writes the score, where nothing else is said into the same records."""
     settings = {
         "service_url": root, "preset": "sap", "login": {"flow": "basic", "user": "tech", "password": {"secret": "env:S4_PASSWORD"}},
         "allow_private": list(LOOPBACK), "inbound": {"accepts": "cloudevents", "tokens": [{"secret": "env:EVENT_TOKEN"}]},
     }  # fmt: skip
-    target = {"operation": "update", "entity_set": "Customers", "fields": {"score": "score"}}
     return yaml.safe_dump_all([
         {"connection": "s4", "connector": "odata", "settings": settings},
         {"mapping": "customers", "features": [{"field": "a"}, {"field": "b"}], "fields": [{"name": "score", "formula": "score"}]},
@@ -80,6 +88,26 @@ def test_every_record_gets_its_score_and_a_person_keeps_what_they_changed(bench:
     (decision,) = decisions_on(bench.engine, "C08")
     assert decision["source"] == {"a": "8.00", "b": 1.0, "score": None}
     assert decision["writes"][0]["outcome"] == "written"
+
+
+@pytest.mark.parametrize("shop", [2], indirect=True)
+def test_an_idoc_is_sent_for_each_decision_and_the_evidence_says_that_its_posting_is_not_known(
+    bench: Bench, shop: Shop, root: str
+) -> None:
+    with pytest.raises(AssertionError, match=r"warning: writes\[0\].target.idoc: .* may send an IDoc twice"):
+        bench.apply(documents(root, {}, IDOC))
+    run = manage.request_run(bench.engine, "customers", "test")
+    bench.drain()
+
+    sent = {idoc.findtext("E1KNA1M/KUNNR"): idoc.findtext("E1KNA1M/SCORE") for idoc in shop.idocs}
+    assert sent == {f"C{number:02}": f"{2.0 * number - 1}" for number in range(50)}
+    assert len({idoc.findtext("EDI_DC40/ARCKEY") for idoc in shop.idocs}) == len(shop.idocs) == 50
+    (row,) = manage.list_runs(bench.engine, id=run)
+    assert row["written"] == 50
+    (decision,) = decisions_on(bench.engine, "C08")
+    assert (decision["writes"][0]["outcome"], decision["writes"][0]["reason"]) == (
+        "written", "SAP has accepted the IDoc; whether it was posted is not known (idocs.status is not set)",
+    )  # fmt: skip
 
 
 def test_an_event_that_carries_only_a_key_is_read_back_and_its_record_scored(bench: Bench, shop: Shop, root: str) -> None:

@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 from tests.odata_connections import connected, connection, filled, keys, kinds, read
+from tests.odata_language import Kind
 from tests.odata_service import serving
 
 from fieldline_connectors.odata import OdataQuery
@@ -115,8 +116,43 @@ def test_changes_are_asked_of_a_service_that_tracks_them(version: int) -> None:
         assert keys(first) == ALL[:4]
         assert "deltatoken" in first[-1].after["delta"]
         assert "odata.track-changes" in shop.requests("GET", "Partners")[0][2]["prefer"]
-        shop.rows["Partners"] = {"P02": shop.rows["Partners"]["P02"]}
-        assert keys(read(connector, query, 2, first[-1].after)) == ["P02"]
+        nothing = read(connector, query, 2, first[-1].after)
+        assert keys(nothing) == []
+        shop.put("Partners", ID="P02", name="changed")
+        shop.put("Partners", ID="P07", name="new")
+        shop.remove("Partners", "P01")
+        second = read(connector, query, 2, nothing[-1].after)
+        assert keys(second) == ["P02", "P07"]
+        assert [row for page in second for row in page.batch.frame["name"]] == ["changed", "new"]
+        shop.remove("Partners", "P02")
+        third = read(connector, query, 2, second[-1].after)
+        assert keys(third) == []
+        shop.put("Partners", ID="P03", name="at last")
+        assert keys(read(connector, query, 2, third[-1].after)) == ["P03"]
+
+
+def test_changes_of_an_extractor_come_by_its_delta_links_and_those_that_are_gone_are_left_out() -> None:
+    extracted = kinds(**{"change-tracking": "true"})
+    extracted["Partners"].types |= {"ODQ_CHANGEMODE": "String", "ODQ_ENTITYCNTR": "Decimal"}
+    extracted["DeltaLinksOfPartners"] = Kind({"DeltaToken": "String", "CreatedAt": "DateTimeOffset"}, keys=("DeltaToken",))
+    shop = filled(2, 4, kinds=extracted)
+    shop.other_host = "https://sapgw.internal.example:44300/service/"
+    # What a mapping asks for; that a record is gone must be seen all the same.
+    query = OdataQuery(entity_set="Partners", track_changes=True, fields=("name",))
+    with connected(shop) as connector:
+        first = read(connector, query)
+        assert keys(first) == ALL[:4]
+        assert "ODQ_CHANGEMODE" in shop.requests("GET", "Partners")[0][1]
+        assert first[-1].after["delta"].endswith("/service/DeltaLinksOfPartners('D4')/ChangesAfter")
+        shop.put("Partners", ID="P00", name="changed")
+        shop.remove("Partners", "P03")
+        second = read(connector, query, 100, first[-1].after)
+        assert keys(second) == ["P00"]
+        assert second[-1].batch.frame.columns == ["name"]
+        third = read(connector, query, 100, second[-1].after)
+        assert keys(third) == []
+        shop.put("Partners", ID="P09", name="new")
+        assert keys(read(connector, query, 100, third[-1].after)) == ["P09"]
 
 
 def test_a_delta_link_that_has_expired_begins_anew() -> None:

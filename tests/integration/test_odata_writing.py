@@ -1,11 +1,15 @@
 """What real OData servers do while they are written to: each trap of theirs is a test."""
 
 import json
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
 from tests.odata_connections import connected, filled, kinds, outcomes, scores
+from tests.odata_language import Kind
 from tests.odata_service import Shop
 
 from fieldline_connectors.odata import Odata, OdataTarget
@@ -267,6 +271,64 @@ def test_what_the_service_offers_decides_how_a_repeat_is_made_harmless() -> None
     sent = shop.requests("POST", "$batch")[-1][3].decode().lower()
     assert sent.count("repeatability-request-id: ") == 2
     assert sent.count("repeatability-first-sent: ") == 2
+
+
+class Remembering(Shop):
+    """Adds a record once for each request, as a service with repeatable requests does."""
+
+    def __init__(self, shop: Shop) -> None:
+        super().__init__(shop.version, shop.kinds)
+        self.remembered: dict[tuple[str, str], Any] = {}
+
+    def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Any:
+        id = headers.get("repeatability-request-id", headers.get("requestid"))
+        first_sent = headers.get("repeatability-first-sent", headers.get("repeatabilitycreation", ""))
+        if method != "POST" or id is None:
+            return super().handle(method, target, headers, body)
+        if any(known == id and at != first_sent for known, at in self.remembered):
+            return 412, {"repeatability-result": "rejected"}, b""
+        if (id, first_sent) not in self.remembered:
+            self.remembered[id, first_sent] = super().handle(method, target, headers, body)
+        status, own, content = self.remembered[id, first_sent]
+        return status, {**own, "repeatability-result": "accepted"}, content
+
+
+@both
+def test_a_repeated_request_is_told_by_its_id_and_the_time_of_its_first_attempt(version: int) -> None:
+    shop = Remembering(filled(version, 0))
+    tasks = kinds()["Tasks"]
+    shop.kinds = {**shop.kinds, "Tasks": Kind({**tasks.types, "number": "String"}, keys=("partner", "score"))}
+    settings = {"request_ids": True, "batch": "none"} if version == 2 else {}
+    note = '<Annotations Target="shop.box/Tasks"><Annotation Term="Org.OData.Repeatability.V1.Supported"/></Annotations></Schema>'
+    if version == 4:
+        shop.metadata = shop.handle("GET", "$metadata", {}, b"")[2].decode().replace("</Schema>", note)
+    made_at = datetime(2026, 5, 4, 10, tzinfo=ZoneInfo("Europe/Berlin"))
+    first, again = (replace(added(1.0, fence, marker=None), made_at=made_at) for fence in (1, 2))
+    with connected(shop, **settings) as connector:
+        assert connector.dedupe(first.target) is Dedupe.NATIVE
+        shop.faults.append({"on": "POST $batch" if version == 4 else "POST Tasks", "drop": True})
+        with pytest.raises(Unavailable):
+            connector.write(first)
+        assert outcomes(connector.write(again)) == [WRITTEN, WRITTEN]
+        late = connector.write(replace(again, made_at=made_at + timedelta(days=2)))
+    assert len(shop.rows["Tasks"]) == 2
+    assert {first_sent for _, first_sent in shop.remembered} == {"Mon, 04 May 2026 08:00:00 GMT"}
+    assert [len(id) for id, _ in shop.remembered] == [32 if version == 2 else 36] * 2
+    # What the service has forgotten is not taken for a refusal: it may be there.
+    assert outcomes(late) == [Outcome.UNKNOWN] * 2
+
+
+@both
+def test_an_upsert_whose_answer_was_lost_is_looked_up_by_its_key_and_not_added_twice(version: int) -> None:
+    shop = filled(version, 0)
+    with connected(shop) as connector:
+        shop.faults.append({"on": "POST $batch", "drop": True})
+        with pytest.raises(Unavailable) as caught:
+            connector.write(scores(TWO, operation="upsert"))
+        assert caught.value.sent
+        assert outcomes(connector.write(scores(TWO, operation="upsert", fence=2))) == [UNCHANGED, UNCHANGED]
+    assert held(shop) == [7.0, 8.0]
+    assert [shop.versions["Partners", key] for key in TWO] == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.salesforce_org import SimulatedOrg, simulated_org
 
@@ -35,6 +37,17 @@ def org(keys: tuple[str, str]) -> Iterator[SimulatedOrg]:
         yield org
 
 
+def expired_pair() -> tuple[str, str]:
+    """A private key and a certificate of it that was good for one day of last year."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "fieldline")])
+    begun = datetime.now(UTC) - timedelta(days=365)
+    made = x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number(), begun, begun + timedelta(days=1))
+    form, pem = serialization.PrivateFormat.PKCS8, serialization.Encoding.PEM
+    certificate = made.sign(private, hashes.SHA256()).public_bytes(pem)
+    return private.private_bytes(pem, form, serialization.NoEncryption()).decode(), certificate.decode()
+
+
 def jwt(org: SimulatedOrg, key: str, **more: Any) -> dict[str, Any]:
     return {"flow": "jwt_bearer", "client_id": "jwt", "username": org.user, "private_key": Secret(key), **more}
 
@@ -62,6 +75,14 @@ def test_a_mistake_in_the_login_says_what_to_change(
     with closing(Salesforce(config)) as connector, pytest.raises(Misconfigured) as caught:
         connector.check()
     assert sentence in str(caught.value)
+
+
+def test_an_expired_certificate_says_what_to_change(org: SimulatedOrg) -> None:
+    key, certificate = expired_pair()
+    org.admin("PUT", "/_sim/apps/jwt", {"certificate": certificate})
+    with closing(Salesforce(org.config(login=jwt(org, key)))) as connector, pytest.raises(Misconfigured) as caught:
+        connector.check()
+    assert "or that certificate has expired; upload the current one" in str(caught.value)
 
 
 def test_a_wrong_secret_a_missing_permission_and_an_old_version_say_what_to_change(org: SimulatedOrg) -> None:

@@ -15,7 +15,7 @@ from tests.salesforce_bus import ORG, TOPIC, Bus, change, serving
 from fieldline_connectors.salesforce import Salesforce, SalesforceTopic, pubsub_line
 from fieldline_core.errors import Misconfigured, Unavailable
 from fieldline_core.ports import Cursor, Heard
-from fieldline_simulators.salesforce.certificate import make_tls_files
+from fieldline_simulators.certificate import make_tls_files
 
 LEADS = SalesforceTopic(object="Lead")
 IDS = [f"00Q00000000000{number}EAA" for number in range(1, 10)]

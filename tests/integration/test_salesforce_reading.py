@@ -5,14 +5,16 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
+import httpx
 import polars as pl
 import pytest
 from tests.salesforce_org import SimulatedOrg, simulated_org
 
 from fieldline_connectors.salesforce import Salesforce, SalesforceQuery, SalesforceTarget
-from fieldline_core.errors import Misconfigured
+from fieldline_core.errors import Misconfigured, Rejected
 from fieldline_core.ports import Page
 from fieldline_core.schema import FieldType
+from fieldline_core.waiting import pages_of
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def connector(org: SimulatedOrg) -> Iterator[Salesforce]:
 
 
 def read(connector: Salesforce, query: SalesforceQuery, after: Any = None, limit: int = 50) -> list[Page]:
-    return list(connector.read(query, after, limit))
+    return list(pages_of(connector, query, after, limit))
 
 
 def keys(pages: list[Page]) -> list[str]:
@@ -79,7 +81,7 @@ def test_a_bulk_query_reads_what_rest_reads(org: SimulatedOrg, connector: Salesf
     assert bulk.sort("Id").equals(plain.frame.sort("Id"))
 
 
-def test_a_bulk_query_resumes_in_the_same_job_and_after_it_is_gone_in_another(org: SimulatedOrg) -> None:
+def test_a_bulk_query_resumes_in_the_same_job_and_not_where_that_is_gone(org: SimulatedOrg) -> None:
     query = SalesforceQuery(soql="SELECT Id, LastName FROM Lead")
     with closing(Salesforce(org.config(bulk_read_from=1))) as connector:
         pages = read(connector, query, limit=100)
@@ -88,7 +90,26 @@ def test_a_bulk_query_resumes_in_the_same_job_and_after_it_is_gone_in_another(or
         assert keys(pages[:1]) + keys(rest) == keys(pages)
         assert len(org.status()["jobs"]) == jobs
         org.admin("DELETE", f"/services/data/v64.0/jobs/query/{pages[0].after['job']}")
-        assert sorted(keys(read(connector, query, pages[0].after, limit=100))) == sorted(keys(pages))
+        # Read from the beginning in the same run, its records would be decided a second time.
+        with pytest.raises(Rejected, match="run the flow again"):
+            read(connector, query, pages[0].after, limit=100)
+        assert sorted(keys(read(connector, query, {**pages[0].after, "locator": None}, limit=100))) == sorted(keys(pages))
+
+
+def test_a_bulk_query_is_begun_once_asked_after_and_given_up() -> None:
+    query = SalesforceQuery(soql="SELECT Id, LastName FROM Lead")
+    with simulated_org(leads=5, bulk_s=600.0) as org, closing(Salesforce(org.config(bulk_read_from=1))) as connector:
+        (begun,) = connector.read(query, None, 100)
+        (still,) = connector.read(query, begun.after, 100)
+        assert [(len(page.batch), page.after["job"]) for page in (begun, still)] == [(0, begun.after["job"])] * 2
+        assert begun.again_s == 0.01
+        assert still.again_s == 0.015
+        assert len(org.status()["jobs"]) == 1
+        with pytest.raises(Misconfigured, match="bulk_wait_s"):
+            list(connector.read(query, {**still.after, "waited_s": 1e6}, 100))
+        for _ in range(2):
+            connector.abandon(still.after)
+        assert [job["state"] for job in org.status()["jobs"]] in ([], ["Aborted"])
 
 
 @pytest.mark.parametrize("bulk_from", [100_000, 1], ids=["rest", "bulk"])
@@ -170,6 +191,30 @@ def test_what_is_discovered_is_what_an_administrator_needs(org: SimulatedOrg) ->
     assert fields["Company"].samples
     assert fields["Tasks"].type is FieldType.LIST
     assert catalog.entity("Web_Visit__c") is not None
+
+
+def test_a_record_type_that_allows_fewer_values_is_discovered_and_linted(org: SimulatedOrg) -> None:
+    allowed = {"Fieldline_Tier__c": ["A", "B"]}
+    partner = org.admin("POST", "/_sim/recordtypes", {"object": "Contact", "name": "Partner", "values": allowed}).json()["id"]
+    target = SalesforceTarget.model_validate({"object": "Contact", "fields": {"fieldline_tier__c": "tier", "LeadSource": "tier"}})
+    with closing(Salesforce(org.config(objects=["Contact"]))) as connector:
+        fields = {field.name: field for field in connector.discover().entities[0].fields}
+        assert fields["Fieldline_Tier__c"].narrowed == {"Partner": ("A", "B")}
+        assert fields["LeadSource"].narrowed == {}
+        said = {texts: list(connector.check_texts(target, {"tier": texts})) for texts in (frozenset("AB"), frozenset("AD"), None)}
+        (wrong,) = connector.check_texts(target, {"tier": frozenset({"A", "Hot"})})
+    assert [[str(finding.severity) for finding in findings] for findings in said.values()] == [[], ["warning"], ["warning"]]
+    assert "only A, B in records of the type Partner, and the mapping can give D" in said[frozenset("AD")][0].message
+    assert "takes only A, B, C, D; records of the type Partner take only A, B. The formula may" in said[None][0].message
+    assert str(wrong.severity) == "error"
+    assert "it takes A, B, C, D, and the mapping can give Hot" in wrong.message
+    # The org keeps to it: a value of the list that the record's type does not allow is refused.
+    contact = org.create("Contact", LastName="Person", RecordTypeId=partner)
+    with pytest.raises(httpx.HTTPStatusError, match="400"):
+        org.edit("Contact", contact, Fieldline_Tier__c="D")
+    org.edit("Contact", contact, Fieldline_Tier__c="B")
+    (found,) = org.query("SELECT RecordType.DeveloperName FROM Contact WHERE RecordType.DeveloperName = 'Partner'")
+    assert found["RecordType"]["DeveloperName"] == "Partner"
 
 
 def test_a_hidden_field_is_not_discovered_and_a_target_of_it_is_found_out(org: SimulatedOrg) -> None:

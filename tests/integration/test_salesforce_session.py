@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.salesforce_script import ROOT, Answer, Request, Script, scripted
 
+from fieldline_connectors.http import OfProcess
 from fieldline_connectors.salesforce.auth import assertion
-from fieldline_connectors.salesforce.tokens import OfProcess
 from fieldline_connectors.salesforce.wire import Wire
 from fieldline_core.errors import Misconfigured, Rejected, Unavailable
 

@@ -28,6 +28,7 @@ CDS = {
     "hook": "patient-view", "title": "T", "description": "D", "url": "https://fieldline.example/",
     "clients": [{"issuer": "https://ehr.example", "keys": "https://ehr.example/jwks"}], "card": CARD,
 }  # fmt: skip
+VISIT = {"label": "L", "description": "D", "create": {"resourceType": "Task", "for": "Patient/${patient}", "note": "${sumary}"}}
 GIVEN = {"summary": FieldType.TEXT, "indicator": FieldType.TEXT, "reason": FieldType.TEXT, "points": FieldType.NUMBER}
 CONNECTIONS = {
     "ehr": Connection(connection="ehr", connector="fhir", settings={"base_url": "https://ehr.example"}),
@@ -65,6 +66,7 @@ def test_a_sound_service_has_no_findings() -> None:
     [
         ({"card": {**CARD, "summary": "sumary"}}, {}, "unknown-field", "trigger.cds.card.summary"),
         ({"card": {**CARD, "indicator": "points"}}, {}, "cds-card", "trigger.cds.card.indicator"),
+        ({"card": {**CARD, "suggestions": [VISIT]}}, {}, "unknown-field", "trigger.cds.card.suggestions[0].create"),
         ({"prefetch": {"Labs": "Observation?patient={{context.patientId}}"}}, {}, "cds-prefetch", "trigger.cds.prefetch.Labs"),
         ({"prefetch": {"record": "Person/{{context.patientId}}"}}, {}, "cds-prefetch", "trigger.cds.prefetch.record"),
         ({}, {"source": {"connection": "desk", "query": {"table": "t"}}}, "cds-connection", "source.connection"),
@@ -86,6 +88,7 @@ def test_what_does_not_fit_is_found_at_its_place(cds: dict[str, Any], more: dict
         {"prefetch": {"record": "Observation?code=1"}},
         {"prefetch": {"record": "Patient/{{context.patientId}}?x={{today()}}"}},
         {"card": {**CARD, "override_reasons": [{"code": "a b", "system": "s", "display": "d"}]}},
+        {"card": {**CARD, "suggestions": [{**VISIT, "create": {"status": "draft"}}]}},
     ],
 )
 def test_a_trigger_that_is_none_is_refused(cds: dict[str, Any]) -> None:

@@ -28,6 +28,9 @@ class Doubling:
     def fields_written(self) -> Mapping[str, Any]:
         return {}
 
+    def texts_written(self) -> Mapping[str, Any]:
+        return {}
+
     def features(self, batch: Batch, clock: datetime) -> Sifted:
         negative = batch.frame["n"] < 0
         return Sifted(batch.frame, dict.fromkeys(negative.arg_true().to_list(), "negative"))

@@ -11,7 +11,6 @@ from fhir.resources.R4B import get_fhir_model_class
 from pydantic import ValidationError
 from tests.fhir_writing import CODE, FIELDS, target_of
 
-from fieldline_connectors.fhir.refusals import sentence
 from fieldline_connectors.fhir.shapes import Unfit, merged, patient_of, provenance_of, shaped
 from fieldline_connectors.fhir.target import FhirTarget, ResourceType
 
@@ -96,30 +95,3 @@ def test_a_change_keeps_what_others_added_and_drops_what_is_blank_now() -> None:
 def test_an_operation_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         target_of(**wrong)
-
-
-def said(*issues: dict[str, Any], values: tuple[str, ...] = ()) -> str:
-    return sentence(encode({"resourceType": "OperationOutcome", "issue": list(issues)}), 422, values)
-
-
-def test_a_refusal_is_one_sentence_with_words_places_and_codes() -> None:
-    issue = {
-        "code": "structure", "details": {"text": "Missing required property", "coding": [{"code": "59102"}]},
-        "expression": ["Observation.status"], "diagnostics": "The element is missing.",
-    }  # fmt: skip
-    assert said(issue) == "Missing required property; The element is missing [422 Observation.status structure 59102]"
-
-
-@pytest.mark.parametrize(
-    "words",
-    ["Patient Zoe Miller is not admitted", "no patient 4711", "the reason 'glucose' is refused", "glucose is not known", "x" * 300],
-)
-def test_words_that_may_be_about_a_person_are_not_told(words: str) -> None:
-    issue = {"code": "invalid", "diagnostics": words, "expression": ["Observation.note", "Observation.where(id='study-001')"]}
-    told = said(issue, values=("study-001", "Glucose is high"))
-    assert told == "it gives no reason that can be shown [422 Observation.note invalid]"
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"issue": 3}', b'{"issue": [3, {"details": 4, "expression": 5}]}'])
-def test_an_answer_that_is_no_outcome_is_no_reason(body: bytes) -> None:
-    assert sentence(body, 400).startswith("it gives no reason that can be shown [400")

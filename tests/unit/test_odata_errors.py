@@ -3,9 +3,10 @@
 import json
 from typing import Any
 
+import httpx
 import pytest
 
-from fieldline_connectors.odata.errors import fault, masked
+from fieldline_connectors.odata.errors import fault, masked, translated
 
 HTML = "<!DOCTYPE html><html><head><title>Logon Error Message</title><style>b {}</style></head><p>client 999</p></html>"
 
@@ -54,6 +55,14 @@ def test_html_is_told_by_its_title_and_text_by_itself() -> None:
 )
 def test_what_may_be_a_value_of_a_record_is_left_out(words: str, shown: str) -> None:
     assert masked(words, ["Zoë Miller", "x"]) == shown
+
+
+def test_what_we_asked_for_or_sent_is_left_out_of_what_a_service_says_of_it() -> None:
+    address = "https://s4/api/Partners?$filter=name%20eq%20'Zo%C3%AB%20O''Hara'"
+    request = httpx.Request("PATCH", address, content=b'{"name": "Miller Stahlbau", "currency":"USD"}')
+    words = b"Partner Hara of MILLER has the name Zo\xc3\xab; currency USD is not known to stahlbau"
+    error = translated(httpx.Response(400, content=words, request=request), "s4, api", reading=False)
+    assert str(error) == "s4, api: Partner … of … has the name …; currency … is not known to … [400]"
 
 
 def test_locks_and_limits_are_told_from_refusals() -> None:

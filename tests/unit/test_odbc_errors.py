@@ -65,6 +65,7 @@ def test_a_refused_row_keeps_its_values_to_itself() -> None:
         ("08001", 'connection to server failed: FATAL: password authentication failed for user "x"', Misconfigured, "refused us"),
         ("28000", "Access denied for user 'no'@'localhost' (1045)", Misconfigured, "refused us"),
         ("08001", "connection to server failed: Connection refused", Unavailable, "cannot be reached"),
+        ("08S01", "-10709;Connection failed (RTE:[300015] SSL certificate validation failed", Misconfigured, "trust_store"),
         ("HY000", "Can't connect to local server through socket (2002)", Unavailable, "cannot be reached"),
     ],
 )
@@ -85,3 +86,9 @@ def test_a_missing_driver_is_said_with_the_line_to_run(address: dict[str, str]) 
     pytest.importorskip("pyodbc", reason="the ODBC driver manager is not installed", exc_type=ImportError)
     with pytest.raises(Misconfigured, match=APT_LINE):
         Odbc(OdbcConfig(**address)).check()  # type: ignore[arg-type]
+
+
+def test_a_missing_driver_of_sap_hana_is_said_with_the_place_to_get_it() -> None:
+    pytest.importorskip("pyodbc", reason="the ODBC driver manager is not installed", exc_type=ImportError)
+    with pytest.raises(Misconfigured, match=r"SAP HANA at h: the ODBC driver is not installed .*libodbcHDB\.so comes with SAP's"):
+        Odbc(OdbcConfig(preset="sap-hana", host="h", driver="/no/such/libodbcHDB.so")).check()

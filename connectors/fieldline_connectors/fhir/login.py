@@ -2,10 +2,9 @@
 
 import base64
 import secrets
-import threading
 import time
 from collections.abc import Generator
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,15 +18,13 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import Field, HttpUrl
 
-from fieldline_connectors.http import answer
-from fieldline_core.errors import Misconfigured, Unavailable
+from fieldline_connectors.http import UNTHROTTLED, Token, answer, token_of
+from fieldline_core.errors import Misconfigured
 from fieldline_core.ports import Document
 from fieldline_core.secret import Secret
 
 _ASSERTION_S = 240
-_SPARE_S = 60.0
-_SHORTEST_S = 5.0
-_LONGEST_S = 86_400.0
+_JSON = {"accept": "application/json"}
 _LEAST_RSA_BITS = 2048
 _KIND = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -72,10 +69,8 @@ class Bearer(Document):
 Login: TypeAlias = Annotated[Smart | Basic | Bearer, Field(discriminator="flow")]
 
 
-def authorization(login: Login, base: str, client: httpx.Client) -> httpx.Auth:
-    """What signs each request of a connection."""
-    if isinstance(login, Smart):
-        return SmartAuth(login, base, client)
+def authorization(login: Basic | Bearer) -> httpx.Auth:
+    """What signs each request where nobody gives out tokens."""
     if isinstance(login, Basic):
         return httpx.BasicAuth(login.user, login.password.reveal())
     return _BearerAuth(login)
@@ -90,66 +85,32 @@ class _BearerAuth(httpx.Auth):
         yield request
 
 
-class SmartAuth(httpx.Auth):
-    """Keeps a token until shortly before it expires, and asks once for another where the server refuses it."""
-
-    def __init__(self, login: Smart, base: str, client: httpx.Client) -> None:
-        self._login = login
-        self._base = base
-        self._client = client
-        self._lock = threading.Lock()
-        self._token = ""
-        self._ends_at = 0.0
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """The request with a token, and once more with another one after a 401."""
-        token = self.token()
-        request.headers["authorization"] = f"Bearer {token}"
-        response = yield request
-        if response.status_code == 401:
-            request.headers["authorization"] = f"Bearer {self.token(instead_of=token)}"
-            yield request
-
-    def token(self, instead_of: str | None = None) -> str:
-        """A token that has not expired; another one than the refused. Of all threads that ask at once, one signs in."""
-        with self._lock:
-            if not self._token or self._token == instead_of or time.monotonic() >= self._ends_at:
-                self._sign_in()
-            return self._token
-
-    def _sign_in(self) -> None:
-        url = str(self._login.token_url) if self._login.token_url else self._discovered()
-        form = {
-            "grant_type": "client_credentials", "scope": self._login.scope, "client_assertion_type": _KIND,
-            "client_assertion": assertion(self._login, url, int(time.time())),
-        }  # fmt: skip
-        response = self._client.post(url, data=form, headers={"accept": "application/json"})
-        body = _object(response)
-        host = response.request.url.host
-        if response.status_code in (400, 401, 403):
-            code = str(body.get("error", response.status_code))[:60]
-            raise Misconfigured(
-                f"{host} refused to sign us in [{code}]: check `client_id`, `key_id`, the registered public key, and the scope"
-            )
-        answer(response)
-        token, seconds = body.get("access_token"), body.get("expires_in")
-        if not isinstance(token, str) or not token:
-            raise Unavailable(f"{host} answered without a token: check `token_url`")
-        lasts = min(float(seconds), _LONGEST_S) if isinstance(seconds, int | float) and not isinstance(seconds, bool) else 300.0
-        self._token, self._ends_at = token, time.monotonic() + max(lasts - _SPARE_S, min(lasts, _SHORTEST_S))
-
-    def _discovered(self) -> str:
-        response = self._client.get(f"{self._base}/.well-known/smart-configuration", headers={"accept": "application/json"})
-        found = _object(answer(response)).get("token_endpoint")
-        host = response.request.url.host
-        if not isinstance(found, str) or not urlsplit(found).hostname:
-            raise Misconfigured(f"{host} does not say where tokens are given out: write `token_url`")
-        return found
+def sign_in(login: Smart, base: str, client: httpx.Client, private_key: str) -> Token:
+    """A new token; raises Misconfigured with what a person has to change, or Unavailable."""
+    url = str(login.token_url) if login.token_url else _discovered(base, client)
+    form = {
+        "grant_type": "client_credentials", "scope": login.scope, "client_assertion_type": _KIND,
+        "client_assertion": assertion(login, private_key, url, int(time.time())),
+    }  # fmt: skip
+    response = client.post(url, data=form, headers=_JSON, extensions=UNTHROTTLED)
+    return token_of(response, "`client_id`, `key_id`, the registered public key, and the scope", "`token_url`")
 
 
-def assertion(login: Smart, audience: str, now: int) -> str:
+def _discovered(base: str, client: httpx.Client) -> str:
+    response = answer(client.get(f"{base}/.well-known/smart-configuration", headers=_JSON, extensions=UNTHROTTLED))
+    try:
+        found = orjson.loads(response.content)["token_endpoint"]
+        known = bool(urlsplit(found).hostname)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        known = False
+    if not known:
+        raise Misconfigured(f"{response.request.url.host} does not say where tokens are given out: write `token_url`")
+    return str(found)
+
+
+def assertion(login: Smart, private_key: str, audience: str, now: int) -> str:
     """The signed assertion that asks for a token: for one use, and for less than five minutes."""
-    key = _key(login.private_key.reveal())
+    key = _key(private_key)
     header = {"alg": "RS384" if isinstance(key, RSAPrivateKey) else "ES384", "kid": login.key_id, "typ": "JWT"}
     claims = {
         "iss": login.client_id, "sub": login.client_id, "aud": audience, "iat": now, "exp": now + _ASSERTION_S,
@@ -182,11 +143,3 @@ def _key(pem: str) -> RSAPrivateKey | EllipticCurvePrivateKey:
 
 def _base64url(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
-
-
-def _object(response: httpx.Response) -> dict[str, Any]:
-    try:
-        body = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
-        return {}
-    return body if isinstance(body, dict) else {}

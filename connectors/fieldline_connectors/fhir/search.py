@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 import msgspec
-import polars as pl
 
 from fieldline_connectors.fhir.config import FhirQuery
-from fieldline_connectors.fhir.views import FrameMaker, Reader
+from fieldline_connectors.fhir.rows import Rows
+from fieldline_connectors.fhir.views import Reader
 from fieldline_connectors.fhir.views.compiler import Row
 from fieldline_connectors.fhir.wire import Ended, Parameters, Wire
 from fieldline_core.batch import Batch
@@ -53,8 +53,7 @@ class Search:
         self._wire = wire
         self._query = query
         self._view = query.compiled
-        self._maker = FrameMaker(self._view.columns, wire.config.timezone, query.partial_dates)
-        self._key = [column.name for column in self._view.columns].index(query.key)
+        self._made = Rows(query, wire.config.timezone)
         # What is searched carries the time of its change, though the view may read what comes along.
         types = {self._view.resource, query.searched}
         self._reader = Reader(types, digits=self._view.digits, references=self._view.references)
@@ -81,10 +80,11 @@ class Search:
     def by_keys(self, keys: Sequence[str]) -> Batch:
         """The rows whose key is one of these."""
         wanted, rows = frozenset(keys), list[Placed]()
-        for start in range(0, len(keys), _KEYS):
-            value = ",".join(_escaped(key) for key in keys[start : start + _KEYS])
+        size = _KEYS if self._wire.config.search_rows > 1 else 1
+        for start in range(0, len(keys), size):
+            value = ",".join(_escaped(key) for key in keys[start : start + size])
             for _, found, _ in self._bundles(None, None, [(self._query.by, value)]):
-                rows += [(place, row) for place, row in found if row[self._key] in wanted]
+                rows += [(place, row) for place, row in found if row[self._made.key] in wanted]
         return self._batch(rows)
 
     def given(self, data: bytes, keys: Sequence[str]) -> Batch | None:
@@ -97,7 +97,7 @@ class Search:
             return None
         wanted = frozenset(keys)
         rows, _ = self._rows(data, set())
-        return self._batch([(place, row) for place, row in rows if row[self._key] in wanted])
+        return self._batch([(place, row) for place, row in rows if row[self._made.key] in wanted])
 
     def _bundles(
         self, link: str | None, since: str | None, more: Parameters = ()
@@ -173,12 +173,7 @@ class Search:
             )
 
     def _batch(self, placed: Sequence[Placed]) -> Batch:
-        rows = [row for _, row in placed]
-        frame = self._maker.frame(rows)
-        keys = pl.Series("key", [row[self._key] for row in rows], dtype=pl.String)
-        if keys.null_count():
-            raise Misconfigured(f"the view's column {self._query.key} is blank in some rows, and `key` names it")
-        return Batch(keys, frame)
+        return self._made.batch([row for _, row in placed])
 
 
 def declared(statement: Mapping[str, Any], resource: str) -> set[str]:

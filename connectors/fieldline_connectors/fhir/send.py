@@ -9,9 +9,9 @@ import msgspec
 import orjson
 
 from fieldline_connectors.fhir.abilities import Abilities
-from fieldline_connectors.fhir.refusals import sentence
+from fieldline_connectors.fhir.refusals import sentence, texts_in
 from fieldline_connectors.fhir.shapes import Resource
-from fieldline_connectors.fhir.wire import Wire, wait_told
+from fieldline_connectors.fhir.wire import Wire
 from fieldline_connectors.http import answer
 from fieldline_core.errors import FieldlineError, Misconfigured, Unavailable
 
@@ -63,20 +63,20 @@ class Sender:
     def _alone(self, operation: Operation) -> Reply:
         body = b"" if operation.resource is None else _json.encode(operation.resource)
         response = self._sent(operation.method, operation.path, body, operation.conditions)
-        self._pass(response.status_code, response)
+        self._pass(response.status_code, response, [operation])
         return Reply(response.status_code, response.content)
 
     def _together(self, operations: Sequence[Operation]) -> Iterator[Reply]:
         bundle = {"resourceType": "Bundle", "type": self._bundle, "entry": [each.entry() for each in operations]}
         response = self._sent("POST", "", _json.encode(bundle), None)
-        self._pass(response.status_code, response)
+        self._pass(response.status_code, response, operations)
         if response.status_code >= 300:
             # The server refuses the bundle for one of its entries, and has done none of them: each is tried alone.
             yield from [self._alone(each) for each in operations]
             return
         replies = self._replies(response, len(operations))
         for reply in replies:
-            self._pass(reply.status, httpx.Response(reply.status, content=reply.body, request=response.request))
+            self._pass(reply.status, httpx.Response(reply.status, content=reply.body, request=response.request), operations)
         yield from replies
 
     def _sent(self, method: str, path: str, body: bytes, conditions: Mapping[str, str] | None) -> httpx.Response:
@@ -87,21 +87,21 @@ class Sender:
         self.changed |= response.status_code < 300
         return response
 
-    def _pass(self, status: int, response: httpx.Response) -> None:
+    def _pass(self, status: int, response: httpx.Response, operations: Sequence[Operation]) -> None:
         """Raises where the answer says something of every change: the login, the load, the server's state."""
         if status < 300 or (400 <= status < 500 and status not in (401, 407, 408, 425, 429)):
             return
-        said = sentence(response.content, status)
+        said = sentence(response.content, status, [text for each in operations for text in texts_in(each.resource)])
         try:
             answer(response)
         except Unavailable as error:
-            raise self._away(f"{error}: {said}", error, wait_told(response)) from None
+            raise self._away(f"{error}: {said}", error) from None
         except FieldlineError as error:
             raise Misconfigured(f"{error}: {said}") from None
 
-    def _away(self, words: str, error: Unavailable, wait: float | None = None) -> Unavailable:
+    def _away(self, words: str, error: Unavailable) -> Unavailable:
         # What went before was written, even where this change was not sent.
-        return Unavailable(words, error.retry_after or wait, sent=error.sent or self.changed)
+        return Unavailable(words, error.retry_after, sent=error.sent or self.changed)
 
     def _replies(self, response: httpx.Response, count: int) -> list[Reply]:
         try:

@@ -78,6 +78,11 @@ def shaped(type: ResourceType, target: FhirTarget, values: Mapping[str, Any], pa
     return made
 
 
+def filled(template: Resource, values: Mapping[str, Any]) -> Resource:
+    """The template with the values of its fields, without what is blank; raises Unfit."""
+    return _pruned(_filled(template, values)) or {}
+
+
 def merged(found: Resource, made: Resource, system: str) -> Resource:
     """What is there with our elements in it, and our identifiers in place of the earlier ones."""
     others = [each for each in found.get("identifier", []) if each.get("system") != system]

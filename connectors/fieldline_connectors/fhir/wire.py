@@ -1,8 +1,7 @@
 """Requests to one FHIR server: to its own address only, signed in, with refusals in its words."""
 
-import re
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -11,21 +10,24 @@ import httpx
 import orjson
 
 from fieldline_connectors.fhir.config import FhirConfig
-from fieldline_connectors.fhir.login import SmartAuth, authorization
-from fieldline_connectors.http import answer, guarded_client
+from fieldline_connectors.fhir.login import Basic, Bearer, Smart, authorization, sign_in
+from fieldline_connectors.fhir.refusals import outcome
+from fieldline_connectors.http import Throttle, Token, TokenAuth, Tokens, answer, guarded_client
 from fieldline_core import crash
 from fieldline_core.errors import Misconfigured, Rejected, Unavailable
+from fieldline_core.ports import Shared
 
 _JSON = {"accept": "application/fhir+json"}
 BREAK_THE_GLASS = {"4130", "4131", "4134"}
 """Codes that ask a clinician for a reason, which no program may give."""
-_NOTHING_LEFT = re.compile(r"\br=0;t=(\d{1,6})\b")
 _SESSION_ENDED = {"4113"}
+_LONGEST_DOWNLOAD_S = 3_600.0
+_LARGEST_DOWNLOAD = 64 * 1024**3
 Parameters = Sequence[tuple[str, str]]
 
 
 class Ended(Exception):
-    """The server has forgotten a search's next page: it is to be searched again."""
+    """The server has forgotten a search's next page, or an export: it is to be asked for again."""
 
 
 class Wire:
@@ -33,26 +35,42 @@ class Wire:
 
     def __init__(self, config: FhirConfig) -> None:
         self.config = config
-        self._lock = threading.Lock()
+        self._throttle = Throttle(config)
+        self._tokens = self._smart(config.login) if isinstance(config.login, Smart) else None
+
+    def _smart(self, login: Smart) -> Tokens[Token]:
+        settings = self.config.model_dump_json(include={"base_url", "login"})
+        return Tokens(
+            Token, settings, lambda: (login.private_key.reveal(),), lambda key: sign_in(login, self.config.root, self._client, key)
+        )
 
     @cached_property
     def _client(self) -> httpx.Client:
-        return guarded_client(self.config)
+        return guarded_client(self.config, around=self._throttle.around)
 
     @cached_property
     def auth(self) -> httpx.Auth | None:
         """What signs the requests."""
-        return authorization(self.config.login, self.config.root, self._client) if self.config.login else None
+        login = self.config.login
+        if isinstance(login, Basic | Bearer):
+            return authorization(login)
+        return TokenAuth(self._tokens) if self._tokens else None
+
+    def share(self, shared: Shared) -> None:
+        """Has the token and the manners toward the server in common with other processes."""
+        self._throttle.shared = shared
+        if self._tokens:
+            self._tokens.shared = shared
 
     def close(self) -> None:
-        """Closes the connections."""
-        if "_client" in self.__dict__:
-            self._client.close()
+        """Closes the connections; what is asked later opens them again."""
+        if client := self.__dict__.pop("_client", None):
+            client.close()
 
     def sign_in(self) -> None:
         """Returns where the server gives us a token, or needs none."""
-        if isinstance(self.auth, SmartAuth):
-            self.auth.token()
+        if self._tokens:
+            self._tokens.current()
 
     def search(self, resource: str, parameters: Parameters) -> bytes:
         """The first page of a search."""
@@ -75,11 +93,26 @@ class Wire:
 
     def next(self, link: str) -> bytes:
         """The page behind a `next` link; raises Ended where the server no longer has it."""
-        url = urljoin(f"{self.config.root}/", link)
+        return self._answered("GET", self.own(link, "next pages"), following=True)
+
+    def own(self, address: str, what: str) -> str:
+        """An address that the server names, which is to be at its own origin: our credentials go nowhere else."""
+        url = urljoin(f"{self.config.root}/", address)
         ours, theirs = urlsplit(self.config.root), urlsplit(url)
         if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
-            raise Misconfigured(f"{ours.hostname} gives next pages at another address: set `base_url` to the one it uses itself")
-        return self._answered("GET", url, following=True)
+            raise Misconfigured(f"{ours.hostname} gives {what} at another address: set `base_url` to the one it uses itself")
+        return url
+
+    def fetch(self, method: str, url: str, headers: Mapping[str, str]) -> httpx.Response:
+        """The answer of our own server, whatever its status."""
+        return self._client.request(method, url, headers={**_JSON, **headers}, auth=self.auth)
+
+    @contextmanager
+    def download(self, url: str, headers: Mapping[str, str], *, signed: bool) -> Iterator[httpx.Response]:
+        """A large answer while it arrives, whatever its status; only where it is `signed` with our credentials."""
+        bounds = {"total_timeout_s": _LONGEST_DOWNLOAD_S, "max_bytes": _LARGEST_DOWNLOAD}
+        with self._client.stream("GET", url, headers=headers, auth=self.auth if signed else None, extensions=bounds) as response:
+            yield response
 
     @cached_property
     def capabilities(self) -> dict[str, Any]:
@@ -98,8 +131,12 @@ class Wire:
 
     def _answered(self, method: str, url: str, *, following: bool = False, **content: Any) -> bytes:
         response = self._client.request(method, url, headers=_JSON, auth=self.auth, **content)
+        return self.checked(response, following=following).content
+
+    def checked(self, response: httpx.Response, *, following: bool = False) -> httpx.Response:
+        """The answer, or the error that it means; Ended where what we go on with is no longer there."""
         if response.status_code < 400:
-            return answer(response).content
+            return answer(response)
         codes, words = outcome(response)
         if following and (response.status_code in (404, 410) or codes & _SESSION_ENDED):
             raise Ended
@@ -109,50 +146,10 @@ class Wire:
         try:
             answer(response)
         except Unavailable as error:
-            raise Unavailable(f"{error}{said}", error.retry_after or wait_told(response), sent=error.sent) from None
+            raise Unavailable(f"{error}{said}", error.retry_after, sent=error.sent) from None
         except Rejected as error:
             # A search that is refused is wrong for every record.
             raise Misconfigured(f"{error}{said}") from None
         except Misconfigured as error:
             raise Misconfigured(f"{error}{said}") from None
         raise AssertionError("an answer of 400 or more is an error")
-
-
-def outcome(response: httpx.Response) -> tuple[set[str], str]:
-    """The codes of an OperationOutcome, and what it says of the request's form; its free words may hold a person's data."""
-    issues = issues_of(response.content)
-    codes = codes_of(issues)
-    kinds = [str(issue.get("code", ""))[:40] for issue in issues]
-    places = [place for issue in issues for place in places_of(issue)]
-    return codes, ", ".join(dict.fromkeys(part for part in (*kinds, *sorted(codes), *places) if part))
-
-
-def issues_of(body: bytes) -> list[dict[str, Any]]:
-    """The first issues of an OperationOutcome; none where it is something else."""
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return []
-    return [issue for issue in _list(found, "issue") if isinstance(issue, dict)][:5]
-
-
-def codes_of(issues: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The vendor's own codes in these issues."""
-    codings = [coding for issue in issues for coding in _list(issue.get("details"), "coding")]
-    return {str(coding["code"])[:40] for coding in codings if isinstance(coding, dict) and "code" in coding}
-
-
-def places_of(issue: Mapping[str, Any]) -> list[str]:
-    """The elements that an issue is about."""
-    return [str(place)[:80] for name in ("expression", "location") for place in _list(issue, name)[:3]]
-
-
-def _list(node: Any, name: str) -> list[Any]:
-    found = node.get(name) if isinstance(node, dict) else None
-    return found if isinstance(found, list) else []
-
-
-def wait_told(response: httpx.Response) -> float | None:
-    """The wait in seconds that a `RateLimit` header asks for, which some servers send in place of Retry-After."""
-    found = _NOTHING_LEFT.search(response.headers.get("ratelimit", ""))
-    return min(float(found[1]), 3_600.0) if found else None

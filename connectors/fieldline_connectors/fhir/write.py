@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 
 from fieldline_connectors.fhir.abilities import chosen
 from fieldline_connectors.fhir.ours import Found, Ours, Row
-from fieldline_connectors.fhir.refusals import sentence
+from fieldline_connectors.fhir.refusals import codes_of, issues_of, sentence, texts_in
 from fieldline_connectors.fhir.send import Operation, Reply, Sender
 from fieldline_connectors.fhir.shapes import RETIRED, Resource, Unfit, merged, patient_of, provenance_of, shaped
 from fieldline_connectors.fhir.target import FhirTarget
-from fieldline_connectors.fhir.wire import BREAK_THE_GLASS, Wire, codes_of, issues_of
+from fieldline_connectors.fhir.wire import BREAK_THE_GLASS, Wire
 from fieldline_core.errors import Misconfigured, Unavailable
 from fieldline_core.ports import Slice
 from fieldline_core.receipts import Outcome, Receipts, RowReceipt
@@ -178,7 +178,7 @@ class Write:
         type = self._abilities.type
         writes = [each for each in answers if each[0].path.startswith(type) and not _takes_back(each[0])]
         if writes and all(_forbids(operation, reply) for operation, reply in writes):
-            said = sentence(writes[0][1].body, writes[0][1].status)
+            said = sentence(writes[0][1].body, writes[0][1].status, [*texts_in(writes[0][0].resource)])
             raise Misconfigured(f"{self._wire.host} does not let us write {type}: check the scopes and rights of this app: {said}")
 
     def _take(self, row: Row, operation: Operation, reply: Reply) -> None:

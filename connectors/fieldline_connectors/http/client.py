@@ -1,5 +1,6 @@
 """The one HTTP client: how a connection configures it, and what an answer's status means."""
 
+import re
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from fieldline_core.errors import Misconfigured, Rejected, Unavailable
 from fieldline_core.ports import ConnectorConfig
 
 _LONGEST_WAIT_S = 7 * 86_400.0
+_NOTHING_LEFT = re.compile(r"\br=0;t=(\d{1,6})\b")
 
 
 class HttpConfig(ConnectorConfig):
@@ -37,18 +39,22 @@ class HttpConfig(ConnectorConfig):
 
 
 def guarded_client(
-    config: HttpConfig, resolve: Resolve = resolve, identity: Callable[[ssl.SSLContext], None] | None = None
+    config: HttpConfig,
+    resolve: Resolve = resolve,
+    identity: Callable[[ssl.SSLContext], None] | None = None,
+    around: Callable[[httpx.BaseTransport], httpx.BaseTransport] | None = None,
 ) -> httpx.Client:
     """A client for one connection: permitted hosts only, no redirects, no proxies or settings from the environment.
 
-    `identity` puts a client certificate into the TLS settings, which are then the connection's own.
+    `identity` puts a client certificate into the TLS settings, which are then the connection's own; `around` is what each request
+    passes before it goes out, such as a throttle.
     """
     tls = _tls(config.ca_file) if identity is None else _tls.__wrapped__(config.ca_file)
     if identity is not None:
         identity(tls)
     transport = GuardedTransport(tls, config.allow_private, resolve, config.total_timeout_s, config.max_answer_bytes)
     return httpx.Client(
-        transport=transport,
+        transport=around(transport) if around else transport,
         timeout=httpx.Timeout(config.timeout_s, connect=config.connect_timeout_s, pool=config.connect_timeout_s),
         headers={"user-agent": "fieldline", "accept-encoding": "gzip"},
         follow_redirects=False,
@@ -86,8 +92,13 @@ def reason(response: httpx.Response) -> str:
 
 
 def wait_asked(response: httpx.Response) -> float | None:
-    """The wait in seconds that Retry-After asks for, given in seconds or as a date; at most a week."""
+    """The wait in seconds that Retry-After asks for, given in seconds or as a date; at most a week.
+
+    Some servers send a `RateLimit` header in its place: nothing is left (`r=0`) for so many seconds (`t=59`).
+    """
     asked = response.headers.get("retry-after", "").strip()
+    if not asked and response.status_code == 429 and (found := _NOTHING_LEFT.search(response.headers.get("ratelimit", ""))):
+        return min(float(found[1]), 3_600.0)
     if asked.isascii() and asked.isdigit():
         return min(float(asked[:12]), _LONGEST_WAIT_S)
     try:

@@ -1,6 +1,6 @@
 """Annotations of OData V4: what a service says of its types and sets beside their shape."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
@@ -35,13 +35,11 @@ class Annotations:
 
     found: dict[str, dict[str, Element]] = field(default_factory=dict)
 
-    def add(self, element: Element, full: Callable[[str], str]) -> None:
-        """Takes an `Annotations` element; `full` replaces aliases."""
-        path, slash, rest = element.get("Target", "").partition("/")
-        terms = self.found.setdefault(f"{full(path)}{slash}{rest}", {})
+    def add(self, target: str, element: Element) -> None:
+        """Takes the annotations in an element: in `Annotations`, or inside the target itself, as Dataverse has them."""
         for each in element:
             if each.tag.rpartition("}")[2] == "Annotation" and not each.get("Qualifier"):
-                terms[full(each.get("Term", ""))] = each
+                self.found.setdefault(target, {})[each.get("Term", "")] = each
 
     def flag(self, target: str, term: str) -> bool | None:
         """What a term that is true or false says; one without a value says yes."""

@@ -9,6 +9,9 @@ import orjson
 
 from fieldline_core.errors import Misconfigured
 
+MODE = "ODQ_CHANGEMODE"
+"""Property in which an extractor of SAP says what has become of a record: `D` where it is gone."""
+
 Record: TypeAlias = Mapping[str, Any]
 """One entity as the service writes it."""
 
@@ -85,7 +88,7 @@ def etag_of(record: Record) -> str | None:
 def removed(record: Record) -> bool:
     """Whether an entry of a delta says that its record is gone."""
     context = str(record.get("@odata.context", record.get("@context", "")))
-    return "@removed" in record or "@odata.removed" in record or "$deletedEntity" in context or record.get("ODQ_CHANGEMODE") == "D"
+    return "@removed" in record or "@odata.removed" in record or "$deletedEntity" in context or record.get(MODE) == "D"
 
 
 def _kind(content_type: str) -> str:

@@ -3,14 +3,15 @@
 import re
 from collections.abc import Collection
 from typing import Annotated, Literal, Self, TypeAlias
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, field_validator, model_validator
 
 from fieldline_connectors.bounded import Bounds
-from fieldline_connectors.http import HttpConfig
+from fieldline_connectors.http import ThrottledConfig
+from fieldline_connectors.odata.idoc_template import Idoc, IdocPort
 from fieldline_connectors.odata.inbound import Inbound
 from fieldline_connectors.odata.login import Login
+from fieldline_connectors.timezones import TimeZone
 from fieldline_core.ports import Query, Target
 
 _NAME = re.compile(r"[^\W\d][\w]{0,127}(\.[^\W\d][\w]{0,127}){0,3}")
@@ -36,7 +37,7 @@ Value: TypeAlias = bool | int | str
 """A fixed value; a decimal is written as a text."""
 
 
-class OdataConfig(HttpConfig):
+class OdataConfig(ThrottledConfig):
     """Settings of an OData service."""
 
     service_url: HttpUrl = Field(
@@ -55,7 +56,7 @@ class OdataConfig(HttpConfig):
     """Language of labels and messages, such as `en`."""
     csrf: bool | None = None
     """Whether writes need a CSRF token; where it is left out, only with the preset `sap`."""
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
     """Zone of the date-times that have none (Edm.DateTime of V2)."""
     page_rows: int = Field(1_000, ge=1, le=100_000)
     """Rows that the server is asked to put on one of its pages (`Prefer: odata.maxpagesize`)."""
@@ -67,23 +68,18 @@ class OdataConfig(HttpConfig):
     """Most operations in one changeset, which is written as a whole or not at all; many services of SAP take just one."""
     update_method: Literal["auto", "PATCH", "MERGE", "PUT"] = "auto"
     """How a record is changed; `auto` is MERGE for V2 and PATCH for V4. PUT empties the properties that are not sent."""
+    request_ids: bool = False
+    """Whether SAP's gateway (V2) recognises repeated requests by their `RequestID`; it is set up there, and not in `$metadata`."""
     entity_sets: tuple[Name, ...] = Field((), max_length=1_000)
     """Entity sets to discover; none means all."""
     metadata_max_bytes: int = Field(32 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
     """Largest `$metadata` that is read, in bytes after unpacking."""
+    idocs: IdocPort = IdocPort()
+    """Where IDocs are sent to, and how their status is seen."""
     inbound: Inbound | None = None
     """How messages of the system (IDocs, CloudEvents) are known to come from it."""
     bounds: Bounds = Bounds()
     """How large inbound messages may be."""
-
-    @field_validator("timezone")
-    @classmethod
-    def _zone_exists(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError):
-            raise ValueError(f"{name!r} is no time zone; write a name such as Europe/Berlin") from None
-        return name
 
     @field_validator("service_url")
     @classmethod
@@ -98,6 +94,8 @@ class OdataConfig(HttpConfig):
             raise ValueError("the preset dynamics is OData V4 and knows no sap_client")
         if self.preset == "dynamics" and self.batch == "json":
             raise ValueError("the Dataverse Web API takes $batch as multipart only")
+        if self.request_ids and (self.preset != "sap" or self.batch != "none"):
+            raise ValueError("a RequestID is of SAP's gateway, and of a request by itself: write `preset: sap` and `batch: none`")
         return self
 
     @property
@@ -150,14 +148,16 @@ class OdataQuery(Query):
 class OdataTarget(Target):
     """How decisions are written to an entity set."""
 
-    operation: Literal["update", "upsert", "create"] = "update"
-    """`update` changes records that exist, `upsert` adds the missing ones, `create` adds one for each decision."""
-    entity_set: Name
-    """Entity set to write to."""
+    operation: Literal["update", "upsert", "create", "idoc"] = "update"
+    """`update` changes records that exist, `upsert` adds the missing ones, `create` adds and `idoc` sends one for each decision."""
+    entity_set: Name = ""
+    """Entity set to write to; an IDoc has none."""
+    idoc: Idoc | None = None
+    """For `idoc`: what each IDoc looks like."""
     key: Key = ()
-    """Properties that hold the record's key; left out, the set's own key. For `create`: those that refer to the record."""
+    """Properties that hold the record's key; left out, the set's own. For `create` and `idoc`: those that refer to the record."""
     fields: dict[Name, str] = Field(min_length=1, max_length=200)
-    """Property -> field of the mapping."""
+    """Property, or field of a segment (`E1EDK01.BELNR`) -> field of the mapping."""
     constants: dict[Name, Value] = Field(default_factory=dict, max_length=50)
     """Properties of a record that is added which always take the same value."""
     marker: Name | None = None
@@ -170,6 +170,7 @@ class OdataTarget(Target):
         names = [*self.key, *self.fields, *self.constants, *filter(None, (self.marker,))]
         if len(names) != len(set(names)):
             raise ValueError("each property is written once: key, fields, constants and marker must differ")
+        self._fits_its_operation()
         if self.operation != "create" and self.marker:
             raise ValueError("marker belongs to the operation create")
         if self.operation == "create" and not self.key:
@@ -178,10 +179,21 @@ class OdataTarget(Target):
             raise ValueError("constants are for records that are added: write upsert or create, or let the mapping fill the fields")
         return self
 
+    def _fits_its_operation(self) -> None:
+        if (self.operation == "idoc") != (self.idoc is not None):
+            raise ValueError("`idoc` says what an IDoc looks like: it belongs to the operation idoc, which needs it")
+        if bool(self.entity_set) != (self.idoc is None):
+            raise ValueError("entity_set says what is written to: each operation needs it but idoc, which has none")
+        if self.idoc and self.constants:
+            raise ValueError("fixed values of an IDoc are `values` of its segments: leave out constants")
+        if self.idoc and (wrong := self.idoc.misplaced([*self.key, *self.fields])):
+            words = "write SEGMENT.FIELD, with a segment of the template and a field that is not among its `values`"
+            raise ValueError(f"{', '.join(wrong)} is no free place in the IDoc: {words}")
+
     def overwrites(self, query: Query) -> tuple[str, ...]:
         """The properties that are compared before they are written, where the records that are read are those that are written."""
         same = isinstance(query, OdataQuery) and query.entity_set == self.entity_set and query.key == self.key
-        return tuple(self.fields) if same and self.check_before and self.operation != "create" else ()
+        return tuple(self.fields) if same and self.check_before and self.operation in ("update", "upsert") else ()
 
     def existing(self) -> Self:
         """An update, which adds no record."""

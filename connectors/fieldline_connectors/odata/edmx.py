@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TypeAlias
 from xml.etree.ElementTree import Element, ParseError
 
@@ -18,6 +19,8 @@ Load: TypeAlias = Callable[[str], bytes]
 SAP = "{http://www.sap.com/Protocols/SAPData}"
 _MOST_DOCUMENTS = 20
 _DEEPEST = 4
+_QUALIFIED = frozenset({"Type", "BaseType", "EntityType", "Target", "Term", "Relationship"})
+_MOST_PROPERTIES = 5_000
 
 
 def local(element: Element) -> str:
@@ -37,16 +40,11 @@ class _Schemas:
     entity_types: dict[str, Element] = field(default_factory=dict)
     complex_types: dict[str, Element] = field(default_factory=dict)
     primitive: dict[str, str] = field(default_factory=dict)
+    definitions: dict[str, Element] = field(default_factory=dict)
     associations: dict[str, Element] = field(default_factory=dict)
     containers: dict[str, Element] = field(default_factory=dict)
-    aliases: dict[str, str] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
     annotations: Annotations = field(default_factory=Annotations)
-
-    def full(self, name: str) -> str:
-        """A qualified name without an alias in it."""
-        namespace, dot, simple = name.rpartition(".")
-        return f"{self.aliases.get(namespace, namespace)}{dot}{simple}"
 
 
 def service(document: bytes, load: Load) -> Service:
@@ -74,17 +72,28 @@ def _parsed(document: bytes) -> Element:
 
 
 def _collect(root: Element, schemas: _Schemas) -> None:
+    _write_out_aliases(root)
     for reference in children(root, "Reference"):
         for include in children(reference, "Include"):
-            namespace = include.get("Namespace", "")
-            schemas.aliases[include.get("Alias") or namespace] = namespace
-            schemas.references.setdefault(namespace, reference.get("Uri", ""))
-    found = [element for element in root.iter() if local(element) == "Schema"]
-    for schema in found:
-        namespace = schema.get("Namespace", "")
-        schemas.aliases[schema.get("Alias") or namespace] = namespace
-    for schema in found:
+            schemas.references.setdefault(include.get("Namespace", ""), reference.get("Uri", ""))
+    for schema in [element for element in root.iter() if local(element) == "Schema"]:
         _define(schema, schemas)
+
+
+def _write_out_aliases(root: Element) -> None:
+    """Puts namespaces in the place of aliases, which count in their own document only: all of SAP's have the same `SAP__self`."""
+    named = [element for element in root.iter() if local(element) in ("Include", "Schema") and element.get("Alias")]
+    aliases = {element.get("Alias", ""): element.get("Namespace", "") for element in named}
+    for element in root.iter() if aliases else ():
+        for name in _QUALIFIED & element.attrib.keys():
+            element.set(name, _written_out(element.attrib[name], aliases))
+
+
+def _written_out(name: str, aliases: Mapping[str, str]) -> str:
+    collection = "Collection(" if name.startswith("Collection(") else ""
+    path, slash, rest = name.removeprefix(collection).partition("/")
+    namespace, dot, simple = path.rpartition(".")
+    return f"{collection}{aliases.get(namespace, namespace)}{dot}{simple}{slash}{rest}"
 
 
 def _define(schema: Element, schemas: _Schemas) -> None:
@@ -92,17 +101,22 @@ def _define(schema: Element, schemas: _Schemas) -> None:
         "EntityType": schemas.entity_types, "ComplexType": schemas.complex_types,
         "Association": schemas.associations, "EntityContainer": schemas.containers,
     }  # fmt: skip
+    notes = schemas.annotations
     for element in schema:
         name = f"{schema.get('Namespace', '')}.{element.get('Name', '')}"
         kind = local(element)
         if kind in kinds:
             kinds[kind][name] = element
+            notes.add(name, element)
+            for part in children(element, "Property", "EntitySet"):
+                notes.add(f"{name}/{part.get('Name', '')}", part)
         elif kind == "EnumType":
             schemas.primitive[name] = "Edm.String"
         elif kind == "TypeDefinition":
             schemas.primitive[name] = element.get("UnderlyingType", "Edm.String")
+            schemas.definitions[name] = element
         elif kind == "Annotations":
-            schemas.annotations.add(element, schemas.full)
+            notes.add(element.get("Target", ""), element)
 
 
 def _missing(schemas: _Schemas, loaded: set[str]) -> str | None:
@@ -111,7 +125,7 @@ def _missing(schemas: _Schemas, loaded: set[str]) -> str | None:
     for element in (*schemas.entity_types.values(), *schemas.complex_types.values()):
         used += [element.get("BaseType", ""), *(part.get("Type", "") for part in children(element, "Property"))]
     known = schemas.entity_types.keys() | schemas.complex_types.keys() | schemas.primitive.keys()
-    for name in map(schemas.full, used):
+    for name in used:
         uri = schemas.references.get(name.rpartition(".")[0])
         if uri and uri not in loaded and name not in known:
             return uri
@@ -122,59 +136,60 @@ def _entity_type(schemas: _Schemas, name: str) -> EntityType:
     keys: tuple[str, ...] = ()
     properties: dict[str, Property] = {}
     navigations: dict[str, Navigation] = {}
-    for full, element in _lineage(schemas, name):
+    for full, element in _lineage(schemas, schemas.entity_types, name):
         keys = keys or tuple(ref.get("Name", "").replace("/", ".") for key in children(element, "Key") for ref in key)
         for part in children(element, "Property"):
-            properties |= _properties(schemas, full, part, "", 0)
+            room = max(_MOST_PROPERTIES - len(properties), 0)
+            properties |= {found.name: found for found in islice(_properties(schemas, full, part, "", ()), room)}
         for part in children(element, "NavigationProperty"):
             navigation = _navigation(schemas, part)
             navigations[navigation.name] = navigation
     return EntityType(name, keys, properties, navigations)
 
 
-def _lineage(schemas: _Schemas, name: str) -> list[tuple[str, Element]]:
+def _lineage(schemas: _Schemas, types: Mapping[str, Element], name: str) -> list[tuple[str, Element]]:
     """The type and those that it is based on, the most general one first."""
     line: list[tuple[str, Element]] = []
-    while (element := schemas.entity_types.get(name)) is not None and all(name != known for known, _ in line):
+    while (element := types.get(name)) is not None and all(name != known for known, _ in line):
         line.insert(0, (name, element))
-        name = schemas.full(element.get("BaseType", ""))
+        name = element.get("BaseType", "")
     return line
 
 
-def _properties(schemas: _Schemas, owner: str, element: Element, prefix: str, depth: int) -> dict[str, Property]:
-    name, kind = element.get("Name", ""), schemas.full(element.get("Type", ""))
-    shape = schemas.complex_types.get(kind)
-    if shape is not None:
-        if depth >= _DEEPEST:
-            return {}
-        inner: dict[str, Property] = {}
-        for part in children(shape, "Property"):
-            inner |= _properties(schemas, kind, part, f"{prefix}{name}.", depth + 1)
-        return inner
-    found = _property(element, f"{prefix}{name}", schemas.primitive.get(kind, kind))
+def _properties(schemas: _Schemas, owner: str, element: Element, prefix: str, around: tuple[str, ...]) -> Iterator[Property]:
+    """The property, or those inside a complex one; `around` are the complex types that it lies in."""
+    name, kind = element.get("Name", ""), element.get("Type", "")
+    if kind in schemas.complex_types:
+        deeper = kind not in around and len(around) < _DEEPEST
+        for full, shape in _lineage(schemas, schemas.complex_types, kind) if deeper else ():
+            for part in children(shape, "Property"):
+                yield from _properties(schemas, full, part, f"{prefix}{name}.", (*around, kind))
+        return
+    found = _property(element, f"{prefix}{name}", schemas.primitive.get(kind, kind), schemas.definitions.get(kind))
     if kind in schemas.primitive and not schemas.primitive[kind].startswith("Edm.Int"):
         # A literal of an enumeration names its type, which no filter of ours does.
         found = replace(found, filterable=False)
     notes = schemas.annotations
     target, computed = f"{owner}/{name}", notes.flag(f"{owner}/{name}", "Org.OData.Core.V1.Computed") is True
-    return {
-        found.name: replace(
-            found,
-            label=found.label or notes.label(target),
-            creatable=found.creatable and not computed,
-            updatable=found.updatable and not computed and notes.flag(target, "Org.OData.Core.V1.Immutable") is not True,
-        )
-    }
+    yield replace(
+        found,
+        label=found.label or notes.label(target),
+        creatable=found.creatable and not computed,
+        updatable=found.updatable and not computed and notes.flag(target, "Org.OData.Core.V1.Immutable") is not True,
+    )
 
 
-def _property(element: Element, name: str, edm: str) -> Property:
+def _property(element: Element, name: str, edm: str, definition: Element | None) -> Property:
+    def facet(name: str) -> int | None:
+        return _number(element.get(name) or (definition.get(name) if definition is not None else None))
+
     return Property(
         name=name,
         edm=edm,
         nullable=truth(element.get("Nullable")) is not False,
-        length=_number(element.get("MaxLength")),
-        precision=_number(element.get("Precision")),
-        scale=_number(element.get("Scale")),
+        length=facet("MaxLength"),
+        precision=facet("Precision"),
+        scale=facet("Scale"),
         label=element.get(f"{SAP}label", ""),
         day=edm == "Edm.DateTime" and element.get(f"{SAP}display-format") == "Date",
         creatable=truth(element.get(f"{SAP}creatable")) is not False,
@@ -192,18 +207,18 @@ def _navigation(schemas: _Schemas, element: Element) -> Navigation:
     name, kind = element.get("Name", ""), element.get("Type")
     if kind is not None:
         many = kind.startswith("Collection(")
-        return Navigation(name, schemas.full(kind.removeprefix("Collection(").removesuffix(")")), many)
-    association = schemas.associations.get(schemas.full(element.get("Relationship", "")))
+        return Navigation(name, kind.removeprefix("Collection(").removesuffix(")"), many)
+    association = schemas.associations.get(element.get("Relationship", ""))
     for end in children(association, "End") if association is not None else ():
         if end.get("Role") == element.get("ToRole"):
-            return Navigation(name, schemas.full(end.get("Type", "")), end.get("Multiplicity") == "*")
+            return Navigation(name, end.get("Type", ""), end.get("Multiplicity") == "*")
     return Navigation(name, "", False)
 
 
 def _entity_sets(schemas: _Schemas, types: Mapping[str, EntityType]) -> Iterator[tuple[str, EntitySet]]:
     for container, box in schemas.containers.items():
         for element in children(box, "EntitySet"):
-            kind = types.get(schemas.full(element.get("EntityType", "")))
+            kind = types.get(element.get("EntityType", ""))
             if kind is not None:
                 found = _entity_set(schemas.annotations, container, element, kind)
                 yield found.name, found

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 from xml.etree.ElementTree import ParseError
 
 import httpx
@@ -17,6 +18,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from fieldline_connectors.http import answer, reason, wait_asked
+from fieldline_connectors.masking import MASK, joined, without
 from fieldline_core.errors import FieldlineError, Misconfigured, Rejected, Unavailable
 
 _LONGEST = 300
@@ -24,6 +26,8 @@ _MOST_BODY = 256 * 1024
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|„[^“”]*[“”]|“[^”]*”|«[^»]*»")
 _HOLDS_A_VALUE = re.compile(r"\S*[\d@]\S*")
 _BY_SOMEBODY = re.compile(r"\b(by|durch|von|user|Benutzer) (?!the |a |an |den |die |das |another |anderen )\S+", re.IGNORECASE)
+_LITERAL = re.compile(r"'((?:[^']|'')*)'")
+_IN_JSON = re.compile(r':\s*"([^"\\]{2,200})"')
 _TAGS = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]{0,2000}>", re.DOTALL | re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]{0,200}>(.{0,500}?)</title>", re.DOTALL | re.IGNORECASE)
 _LOCKED = re.compile(r"\block(ed)?\b|\bgesperrt\b|deadlock|being processed by|wird .*bearbeitet", re.IGNORECASE)
@@ -68,12 +72,8 @@ def fault(status: int, content_type: str, body: bytes) -> Fault:
 
 def masked(words: str, values: Collection[str] = ()) -> str:
     """The words without what may be a value of a record, in one line."""
-    for value in sorted((value for value in values if len(value) > 1), key=len, reverse=True):
-        words = words.replace(value, "…")
-    words = _HOLDS_A_VALUE.sub("…", _QUOTED.sub("…", words))
-    words = _BY_SOMEBODY.sub(r"\1 …", words)
-    words = re.sub(r"(…[\s,.;:]*){2,}", "… ", " ".join(words.split()))
-    return words.strip(" .;:")[:_LONGEST]
+    words = _HOLDS_A_VALUE.sub(MASK, _QUOTED.sub(MASK, without(words, values)))
+    return joined(_BY_SOMEBODY.sub(rf"\1 {MASK}", words)).strip(" .;:")[:_LONGEST]
 
 
 def _from_json(text: str) -> tuple[str, str] | None:
@@ -128,10 +128,17 @@ def fault_of(response: httpx.Response) -> Fault:
     return fault(response.status_code, response.headers.get("content-type", ""), response.content)
 
 
+def _asked(request: httpx.Request) -> list[str]:
+    """The values in a request: those in its address, as keys and conditions write them, and those of its body."""
+    address = unquote(request.url.raw_path.decode("ascii", "replace"))
+    body = request.content[:_MOST_BODY].decode("utf-8", "replace")
+    return [*(value.replace("''", "'") for value in _LITERAL.findall(address)), *_IN_JSON.findall(body)]
+
+
 def translated(response: httpx.Response, place: str, *, reading: bool) -> FieldlineError:
     """The error that a refused request as a whole means; what was refused while reading is for a person to mend."""
     found = fault_of(response)
-    said = found.sentence()
+    said = found.sentence(_asked(response.request))
     match response.status_code:
         case 401:
             return Misconfigured(f"{place}: the service does not let us in: check the login and `sap_client`: {said}")

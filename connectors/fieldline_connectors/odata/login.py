@@ -2,26 +2,18 @@
 
 import ssl
 import tempfile
-import threading
-import time
-from collections.abc import Generator
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import httpx
-import orjson
 from pydantic import Field, HttpUrl
 
-from fieldline_connectors.http import answer
-from fieldline_core.errors import Misconfigured, Rejected, Unavailable
+from fieldline_connectors.http import UNTHROTTLED, Token, token_of
+from fieldline_core.errors import Misconfigured
 from fieldline_core.ports import Document
 from fieldline_core.secret import Secret
 
 _SAML_GRANT = "urn:ietf:params:oauth:grant-type:saml2-bearer"
-_SPARE_S = 60.0
-_SHORTEST_S = 5.0
 
 
 class Basic(Document):
@@ -82,58 +74,20 @@ Login: TypeAlias = Annotated[Basic | ClientCredentials | SamlBearer | Certificat
 """A way of signing in."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
-    access: str = field(repr=False)
-    ends_at: float
+def secrets_of(login: ClientCredentials | SamlBearer) -> tuple[str, str]:
+    """The secret of the app, and the assertion where there is one."""
+    return login.client_secret.reveal(), login.assertion.reveal().strip() if isinstance(login, SamlBearer) else ""
 
 
-class Bearer(httpx.Auth):
-    """Puts a token on each request; one that has expired or was refused is renewed once."""
-
-    def __init__(self, login: ClientCredentials | SamlBearer, client: httpx.Client) -> None:
-        self._login = login
-        self._client = client
-        self._token: _Token | None = None
-        self._lock = threading.Lock()
-
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """The request with a token, and once more with another one where that is refused."""
-        token = self._current(None)
-        request.headers["authorization"] = f"Bearer {token.access}"
-        response = yield request
-        if response.status_code == 401:
-            request.headers["authorization"] = f"Bearer {self._current(token).access}"
-            yield request
-
-    def _current(self, refused: _Token | None) -> _Token:
-        """A token that has some time left; of all threads that need one at once, the first fetches it."""
-        with self._lock:
-            token = self._token
-            if token is None or token is refused or token.ends_at < time.monotonic():
-                self._token = token = self._fetched()
-            return token
-
-    def _fetched(self) -> _Token:
-        login = self._login
-        form = {"grant_type": "client_credentials"}
-        if isinstance(login, SamlBearer):
-            form = {"grant_type": _SAML_GRANT, "assertion": login.assertion.reveal().strip()}
-        form |= {"client_id": login.client_id, **({"scope": login.scope} if login.scope else {})}
-        # In the body, as Entra ID wants it; SAP takes the header only, and both take both.
-        form["client_secret"] = login.client_secret.reveal()
-        secret = httpx.BasicAuth(login.client_id, login.client_secret.reveal())
-        return _token(self._client.post(str(login.token_url), data=form, auth=secret))
-
-
-def authorization(login: Login, client: httpx.Client) -> httpx.Auth | None:
-    """What puts the credentials on each request; None where the connection itself carries them."""
-    match login:
-        case Basic():
-            return httpx.BasicAuth(login.user, login.password.reveal())
-        case Certificate():
-            return None
-    return Bearer(login, client)
+def sign_in(login: ClientCredentials | SamlBearer, client: httpx.Client, secret: str, assertion: str) -> Token:
+    """A new token; raises Misconfigured with what a person has to change, or Unavailable."""
+    form = {"grant_type": _SAML_GRANT, "assertion": assertion} if assertion else {"grant_type": "client_credentials"}
+    form |= {"client_id": login.client_id, **({"scope": login.scope} if login.scope else {})}
+    # In the body, as Entra ID wants it; SAP takes the header only, and both take both.
+    form["client_secret"] = secret
+    basic = httpx.BasicAuth(login.client_id, secret)
+    response = client.post(str(login.token_url), data=form, auth=basic, extensions=UNTHROTTLED)
+    return token_of(response, "client_id, client_secret, scope and assertion of the login", "the token_url of the login")
 
 
 def identify(login: Login, context: ssl.SSLContext) -> None:
@@ -151,23 +105,3 @@ def identify(login: Login, context: ssl.SSLContext) -> None:
             raise Misconfigured(
                 "certificate and private_key of the login do not fit together, or are no PEM without a password"
             ) from None
-
-
-def _token(response: httpx.Response) -> _Token:
-    host = response.request.url.host
-    body: object = None
-    with suppress(orjson.JSONDecodeError):
-        body = orjson.loads(response.content)
-    found = body if isinstance(body, dict) else {}
-    if response.status_code in (400, 401, 403):
-        code = str(found.get("error", response.status_code))[:60]
-        raise Misconfigured(f"{host} gave no token: check client_id, client_secret, scope and assertion of the login [{code}]")
-    try:
-        answer(response)
-    except Rejected:
-        raise Misconfigured(f"{host} gave no token: check the token_url of the login [{response.status_code}]") from None
-    access, lasts_s = found.get("access_token"), found.get("expires_in", 300)
-    if not isinstance(access, str) or not access.isascii():
-        raise Unavailable(f"{host} answered without a token: check the token_url of the login")
-    seconds = float(lasts_s) if isinstance(lasts_s, int | float | str) and str(lasts_s).isdigit() else 300.0
-    return _Token(access, time.monotonic() + max(seconds - _SPARE_S, _SHORTEST_S))

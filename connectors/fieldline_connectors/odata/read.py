@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from fieldline_connectors.odata import literals
-from fieldline_connectors.odata.answers import Answer, Record, at, removed
+from fieldline_connectors.odata.answers import MODE, Answer, Record, at, removed
 from fieldline_connectors.odata.batches import Operation, Sender
 from fieldline_connectors.odata.conditions import all_of, behind, name_of, ordered, questions, values_of
 from fieldline_connectors.odata.config import OdataQuery
@@ -36,6 +36,9 @@ class Reading:
     def of(cls, client: Client, query: OdataQuery) -> "Reading":
         """The query, checked."""
         also = [query.changed_at] if query.changed_at else []
+        if query.track_changes and MODE in client.service.entity_set(query.entity_set).type.properties:
+            # Without it a record that an extractor says is gone would look like one that has changed.
+            also.append(MODE)
         return cls(client, query, selection(client.service, query, client.config.timezone, also))
 
     @property

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from hashlib import sha256
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
@@ -158,6 +160,13 @@ def marker_of(slice: Slice, row: Row) -> str:
     return sha256(f"{slice.effect_key}|{row.position}|{row.key}".encode()).hexdigest()
 
 
-def request_id_of(slice: Slice, row: Row) -> str:
-    """The same as a UUID, for a service that recognises repeated requests itself."""
-    return str(uuid5(NAMESPACE_OID, f"{slice.effect_key}|{row.position}"))
+def request_headers(slice: Slice, row: Row, gateway: bool) -> dict[str, str]:
+    """The same for a service that recognises repeated requests itself: a UUID, and when the request was first made.
+
+    A repeat is one only where both are as they were; SAP's gateway for V2 has names of its own for them.
+    """
+    id = uuid5(NAMESPACE_OID, f"{slice.effect_key}|{row.position}")
+    made_at = format_datetime((slice.made_at or datetime.now(UTC)).astimezone(UTC), usegmt=True)
+    if gateway:
+        return {"requestid": id.hex.upper(), "repeatabilitycreation": made_at}
+    return {"repeatability-request-id": str(id), "repeatability-first-sent": made_at}

@@ -55,6 +55,15 @@ class Client:
         """The headers of every question."""
         return dict(_ACCEPT[self.service.v4])
 
+    @property
+    def gateway(self) -> bool:
+        """Whether SAP's gateway for V2 is set up to recognise repeated requests, which its `$metadata` does not say."""
+        return self.config.request_ids and not self.service.v4
+
+    def repeatable(self, entity_set: str) -> bool:
+        """Whether the service recognises a repeated request to add a record."""
+        return self.gateway or self.service.entity_set(entity_set).repeatable
+
     def ask(self, link: str, prefer: Sequence[str] = ()) -> Answer:
         """The answer behind a path or link of the service, with links that can be asked in turn."""
         url = self.wire.url(link)

@@ -10,12 +10,13 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from fieldline_connectors.http import guarded_client
+from fieldline_connectors.http import Throttle, Token, TokenAuth, Tokens, guarded_client
 from fieldline_connectors.odata.config import OdataConfig
 from fieldline_connectors.odata.errors import translated
-from fieldline_connectors.odata.login import Certificate, authorization, identify
+from fieldline_connectors.odata.login import Basic, Certificate, ClientCredentials, SamlBearer, identify, secrets_of, sign_in
 from fieldline_core import crash
 from fieldline_core.errors import Misconfigured, Unavailable
+from fieldline_core.ports import Shared
 
 _SAFE = ("GET", "HEAD")
 _MOST_COOKIES = 100
@@ -36,28 +37,42 @@ class Wire:
         self.config = config
         self._session = _Session()
         self._lock = threading.Lock()
+        self._throttle = Throttle(config)
+        login = config.login
+        self._tokens = (
+            Tokens(Token, login.model_dump_json(), partial(secrets_of, login), lambda *found: sign_in(login, self._client, *found))
+            if isinstance(login, ClientCredentials | SamlBearer) else None
+        )  # fmt: skip
         self.root = f"{str(config.service_url).rstrip('/')}/"
         self.place = f"{config.service_url.host}, {self.root.rstrip('/').rpartition('/')[2]}"
+
+    def share(self, shared: Shared) -> None:
+        """Has the token and the manners toward the service in common with other processes."""
+        self._throttle.shared = shared
+        if self._tokens:
+            self._tokens.shared = shared
 
     def close(self) -> None:
         """Closes the connections."""
         if "_client" in self.__dict__:
             self._client.close()
             del self._client
-            self.__dict__.pop("_auth", None)
 
     @cached_property
     def _client(self) -> httpx.Client:
         login = self.config.login
         identity = partial(identify, login) if isinstance(login, Certificate) else None
-        client = guarded_client(self.config, identity=identity)
+        client = guarded_client(self.config, identity=identity, around=self._throttle.around)
         # Cookies are kept here and sent to the service alone; the client itself takes none.
         client.cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
         return client
 
     @cached_property
     def _auth(self) -> httpx.Auth | None:
-        return authorization(self.config.login, self._client) if self.config.login else None
+        login = self.config.login
+        if isinstance(login, Basic):
+            return httpx.BasicAuth(login.user, login.password.reveal())
+        return TokenAuth(self._tokens) if self._tokens else None
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, **extensions: Any) -> httpx.Response:
         """The answer to a question; raises where it was refused."""
@@ -84,6 +99,10 @@ class Wire:
                     f"{self.place}: the CSRF token was refused twice: a proxy may drop cookies, or the login makes no session"
                 )
         return response
+
+    def post(self, path: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
+        """The answer of a place beside the service that asks for no CSRF token, whatever its status."""
+        return self._once("POST", path, headers, body, None, None)
 
     def url(self, link: str, base: str | None = None) -> str:
         """Where a link of the service leads to: its path and query on the configured origin, whatever host it names."""

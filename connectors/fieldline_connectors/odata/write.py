@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from email.utils import formatdate
 from typing import Any
 
 from fieldline_connectors.odata.answers import Record, etag_of
@@ -10,7 +9,7 @@ from fieldline_connectors.odata.batches import Group, Operation, Reply, Sender
 from fieldline_connectors.odata.config import OdataQuery, OdataTarget
 from fieldline_connectors.odata.errors import Fault, fault
 from fieldline_connectors.odata.read import Reading, records_with
-from fieldline_connectors.odata.rows import CHANGED, NO_ROW, Row, Shape, marker_of, request_id_of
+from fieldline_connectors.odata.rows import CHANGED, NO_ROW, Row, Shape, marker_of, request_headers
 from fieldline_connectors.odata.selection import selection
 from fieldline_connectors.odata.service import Client
 from fieldline_core.batch import Batch
@@ -23,6 +22,7 @@ _TRIES = 256
 _WRITTEN = RowReceipt(Outcome.WRITTEN)
 _UNCHANGED = RowReceipt(Outcome.UNCHANGED)
 _AMBIGUOUS = RowReceipt(Outcome.REFUSED, "the key names more than one record")
+_FORGOTTEN = RowReceipt(Outcome.UNKNOWN, "the service has forgotten whether it did this before: look for the record")
 _NOT_TRIED = RowReceipt(Outcome.REFUSED, "not tried alone: too many rows of the same write were refused by the service")
 
 
@@ -36,7 +36,7 @@ class Writer:
         """QUERY where a repeat can be seen in the record, NATIVE where the service recognises repeated requests, else NONE."""
         if target.operation != "create" or target.marker:
             return Dedupe.QUERY
-        return Dedupe.NATIVE if self._client.service.entity_set(target.entity_set).repeatable else Dedupe.NONE
+        return Dedupe.NATIVE if self._client.repeatable(target.entity_set) else Dedupe.NONE
 
     def write(self, slice: Slice) -> Receipts:
         """Writes the slice, and says of each row what became of it."""
@@ -45,6 +45,8 @@ class Writer:
 
     def differing(self, target: OdataTarget, batch: Batch) -> dict[int, RowReceipt]:
         """The rows that are gone, or whose fields are not as they are in the batch; nothing is written."""
+        if target.idoc:
+            raise Misconfigured("an IDoc that was sent cannot be compared or put back: SAP has it")
         if target.operation == "create":
             raise Misconfigured(f"a record of {target.entity_set} that was added for a decision cannot be compared or put back")
         return self._attempt(Slice("", 0, target, batch)).differing()
@@ -157,9 +159,8 @@ class _Attempt:
             path = f"{name}{self._client.named_predicate(shape.keys, row.key_values)}"
             return Operation(str(row.position), "PATCH", path, {**self._headers(), "if-none-match": "*"}, shape.changes(row))
         headers = self._headers()
-        if self._shape.entity_set.repeatable:
-            headers["repeatability-request-id"] = request_id_of(self._slice, row)
-            headers["repeatability-first-sent"] = formatdate(usegmt=True)
+        if self._client.repeatable(name):
+            headers |= request_headers(self._slice, row, gateway=self._client.gateway)
         return Operation(str(row.position), "POST", name, headers, shape.whole(row, marker_of(self._slice, row)))
 
     def _headers(self) -> dict[str, str]:
@@ -216,6 +217,9 @@ class _Attempt:
         """Whether a row is to be read and decided again; all else is noted as done."""
         if row.position in self._done:
             return False
+        if reply is not None and reply.headers.get("repeatability-result", "").lower() == "rejected":
+            self._done[row.position] = _FORGOTTEN
+            return False
         if reply is None or reply.status == 412:
             return True
         if reply.status < 300:
@@ -231,7 +235,7 @@ class _Attempt:
     @property
     def dedupes(self) -> bool:
         """Whether the whole slice may be written again without harm."""
-        return self.target.operation != "create" or bool(self.target.marker) or self._shape.entity_set.repeatable
+        return self.target.operation != "create" or bool(self.target.marker) or self._client.repeatable(self.target.entity_set)
 
     def _refusal(self, row: Row, why: Fault) -> RowReceipt:
         if why.status == 428:

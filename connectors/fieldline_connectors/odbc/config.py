@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Collection
+from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
-from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from fieldline_connectors.timezones import TimeZone
 from fieldline_core.ports import ConnectorConfig, Query, Target
 from fieldline_core.secret import Secret
 
 _PASSWORD = re.compile(r"(^|;)\s*(pwd|password)\s*=", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_OF_HANA = frozenset({"host", "port", "database", "encrypt", "validate_certificate", "trust_store", "driver"})
 MAX_NAME = 128
 
 
@@ -47,17 +49,33 @@ DialectName: TypeAlias = Literal["auto", "postgresql", "mariadb", "sqlite", "sql
 class OdbcConfig(ConnectorConfig):
     """Settings of a database that is reached through ODBC."""
 
+    preset: Literal["plain", "sap-hana"] = "plain"
+    """`sap-hana` makes the connection string from `host` and what follows it; with `plain` you write it, or name a data source."""
     dsn: str | None = None
     """Name of a data source in odbc.ini; either this or a connection string."""
     connection_string: str | None = Field(None, examples=["Driver={PostgreSQL Unicode};Servername=erp.example;Database=erp"])
     """ODBC connection string without the password."""
+    host: str | None = Field(None, pattern=r"^[A-Za-z0-9.:_-]{1,253}$", examples=["hana.example"])
+    """Host of SAP HANA."""
+    port: int = Field(30_015, ge=1, le=65_535)
+    """SQL port of SAP HANA: 3NN15 for instance NN, 443 in HANA Cloud, 3NN13 where `database` names the tenant."""
+    database: str | None = Field(None, pattern=r"^[A-Za-z0-9_]{1,127}$", examples=["HXE"])
+    """Tenant database of SAP HANA, where the port is that of its system database."""
+    encrypt: bool = True
+    """Whether the connection to SAP HANA is encrypted."""
+    validate_certificate: bool = True
+    """Whether the certificate of SAP HANA must be one that is trusted."""
+    trust_store: Path | None = None
+    """PEM file with the certificates that are trusted; else those of the operating system."""
+    driver: str = Field("/usr/sap/hdbclient/libodbcHDB.so", max_length=1_000, examples=["HDBODBC"])
+    """SAP's ODBC driver: the path of `libodbcHDB.so`, or the name that odbcinst.ini gives it."""
     user: str | None = None
     """User name, where the data source does not hold it."""
     password: Secret | None = None
     """Password of that user."""
     dialect: DialectName = "auto"
     """The database's SQL; `auto` asks the driver."""
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
     """Zone of the date-times that the database holds without one."""
     query_timeout_s: int = Field(300, ge=1, le=86_400)
     """Longest that one statement may run."""
@@ -72,24 +90,49 @@ class OdbcConfig(ConnectorConfig):
     ledger_retention_days: int = Field(7, ge=1, le=3650)
     """Days after which a row of the ledger is deleted; keep it above the longest time that a write may be retried."""
 
-    @field_validator("timezone")
-    @classmethod
-    def _zone_exists(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError):
-            raise ValueError(f"{name!r} is no time zone; write a name such as Europe/Berlin") from None
-        return name
-
     @model_validator(mode="after")
     def _one_address(self) -> Self:
-        if (self.dsn is None) == (self.connection_string is None):
+        if self.preset == "sap-hana":
+            self._is_hana()
+        elif (self.dsn is None) == (self.connection_string is None):
             raise ValueError("write either dsn or connection_string")
+        elif only := sorted(_OF_HANA & self.model_fields_set):
+            raise ValueError(f"{', '.join(only)} belong to `preset: sap-hana`: with another database, write connection_string")
         if _PASSWORD.search(self.connection_string or ""):
             raise ValueError("the connection string holds a password: move it to `password: {secret: env:NAME}`")
-        if re.search(r"[;{}\x00]", f"{self.dsn or ''}{self.user or ''}"):
-            raise ValueError("dsn and user are names; settings belong in connection_string")
+        if re.search(r"[;{}\x00]", f"{self.dsn or ''}{self.user or ''}{self.driver}{self.trust_store or ''}"):
+            raise ValueError("dsn, user, driver and trust_store are names; settings belong in connection_string")
         return self
+
+    def _is_hana(self) -> None:
+        if self.host is None:
+            raise ValueError("the preset sap-hana needs host")
+        if self.dsn is not None or self.connection_string is not None or self.dialect not in ("auto", "hana"):
+            raise ValueError("the preset sap-hana makes the connection string itself: leave out dsn, connection_string and dialect")
+
+    @property
+    def place(self) -> str:
+        """The database in words, for messages."""
+        return f"SAP HANA at {self.host}" if self.preset == "sap-hana" else f"ODBC {self.dsn or 'connection'}"
+
+    @property
+    def spoken(self) -> DialectName:
+        """The database's SQL, as far as the settings say it."""
+        return "hana" if self.preset == "sap-hana" else self.dialect
+
+    @property
+    def address(self) -> str:
+        """The connection string, without user and password."""
+        if self.preset != "sap-hana":
+            return f"DSN={self.dsn}" if self.dsn else (self.connection_string or "").rstrip("; ")
+        # A lost connection must be an error: on one that the driver renews by itself, half a transaction could be committed.
+        parts = [f"Driver={self.driver}", f"ServerNode={self.host}:{self.port}", "RECONNECT=FALSE"]
+        parts += [f"DATABASENAME={self.database}"] if self.database else []
+        parts += [f"ENCRYPT={str(self.encrypt).upper()}"]
+        if self.encrypt:
+            parts += [f"sslValidateCertificate={str(self.validate_certificate).upper()}"]
+            parts += [f"sslTrustStore={self.trust_store}"] if self.trust_store else []
+        return ";".join(parts)
 
 
 class OdbcQuery(Query):

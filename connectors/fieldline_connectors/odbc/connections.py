@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from fieldline_connectors.odbc.config import OdbcConfig
 from fieldline_connectors.odbc.dialects import DIALECTS, Connection, Dialect, dialect_of
-from fieldline_connectors.odbc.errors import odbc, translated, translated_connect
+from fieldline_connectors.odbc.errors import APT_LINE, HANA_LINE, odbc, translated, translated_connect
 from fieldline_core.errors import Unavailable
 
 
@@ -24,9 +24,9 @@ class Connections:
 
     def __init__(self, config: OdbcConfig) -> None:
         self.config = config
-        self.place = f"ODBC {config.dsn or 'connection'}"
+        self.place = config.place
         self._idle: dict[Purpose, list[Connection]] = defaultdict(list)
-        self._dialect: Dialect | None = None if config.dialect == "auto" else DIALECTS[config.dialect]
+        self._dialect: Dialect | None = None if config.spoken == "auto" else DIALECTS[config.spoken]
         self._lock = threading.Lock()
 
     @property
@@ -84,7 +84,7 @@ class Connections:
             connection.commit()
         except odbc().Error as error:
             connection.close()
-            raise translated_connect(error, self.place) from None
+            raise translated_connect(error, self.place, self._install) from None
         return connection
 
     def _open(self, options: Mapping[str, str]) -> Connection:
@@ -92,13 +92,16 @@ class Connections:
         try:
             return driver.connect(connection_text(self.config, options), timeout=self.config.login_timeout_s, autocommit=False)
         except driver.Error as error:
-            raise translated_connect(error, self.place) from None
+            raise translated_connect(error, self.place, self._install) from None
+
+    @property
+    def _install(self) -> str:
+        return HANA_LINE if self.config.spoken == "hana" else APT_LINE
 
 
 def connection_text(config: OdbcConfig, options: Mapping[str, str]) -> str:
     """The whole connection string, password included; made at the moment of connecting, never kept."""
-    address = f"DSN={config.dsn}" if config.dsn else (config.connection_string or "").rstrip("; ")
-    parts = [address, *(f"{name}={value}" for name, value in options.items())]
+    parts = [config.address, *(f"{name}={value}" for name, value in options.items())]
     if config.user is not None:
         parts.append(f"UID={config.user}")
     if config.password is not None:

@@ -11,6 +11,11 @@ from typing import Any
 from fieldline_core.errors import FieldlineError, Misconfigured, Rejected, Unavailable
 
 APT_LINE = "apt-get install unixodbc odbc-postgresql odbc-mariadb tdsodbc libsqliteodbc"
+HANA_LINE = (
+    "libodbcHDB.so comes with SAP's HANA client, which you get from SAP (tools.hana.ondemand.com) under SAP's licence: unpack "
+    "it where Fieldline runs, and let `driver` be its path"
+)
+"""Where the driver of SAP HANA comes from."""
 
 
 class Fault(Enum):
@@ -46,6 +51,7 @@ _STATES: tuple[tuple[str, Fault], ...] = (
 _LOGIN = re.compile(
     r"authentication failed|access denied|does not exist|login failed|not allowed to connect|no pg_hba", re.IGNORECASE
 )
+_CERTIFICATE = re.compile(r"certificate (verify|validation) failed|self[- ]signed certificate", re.IGNORECASE)
 _REASONS = {
     "22001": "a value is too long for its column",
     "22003": "a number does not fit its column",
@@ -96,13 +102,15 @@ def translated(error: Exception, place: str, *, sent: bool = False) -> Fieldline
     return Unavailable(f"{place}: the driver failed with [{state}]", sent=sent)
 
 
-def translated_connect(error: Exception, place: str) -> FieldlineError:
-    """The error to raise where no connection could be opened."""
+def translated_connect(error: Exception, place: str, install: str = APT_LINE) -> FieldlineError:
+    """The error to raise where no connection could be opened; `install` says how its driver is had."""
     state, text = state_of(error), _text(error)
     if state == "01000" or "Can't open lib" in text:
-        return Misconfigured(f"{place}: the ODBC driver is not installed ({_first_line(error)}); install it: {APT_LINE}")
+        return Misconfigured(f"{place}: the ODBC driver is not installed ({_first_line(error)}); install it: {install}")
     if state.startswith("IM"):
-        return Misconfigured(f"{place}: {_first_line(error)}; name it in odbc.ini, or install its driver: {APT_LINE}")
+        return Misconfigured(f"{place}: {_first_line(error)}; name it in odbc.ini, or install its driver: {install}")
+    if _CERTIFICATE.search(text):
+        return Misconfigured(f"{place}: its certificate is not trusted: name its authority (HANA: trust_store) [{state}]")
     if "incorrect time zone" in text:
         way_out = "load its zones (mariadb-tzinfo-to-sql /usr/share/zoneinfo | mariadb mysql), or let `timezone` be UTC"
         return Misconfigured(f"{place}: the database does not know the zone of the connection: {way_out}")

@@ -60,6 +60,9 @@ class Token:
     access: str = field(repr=False)
     instance: str
     org: str = ""
+    user: str = ""
+    ends_at: float | None = None
+    """Salesforce does not say: it lasts until it is refused."""
 
 
 def secret_of(config: SalesforceConfig) -> str:
@@ -114,13 +117,13 @@ def _token(response: httpx.Response) -> Token:
     access, instance = body.get("access_token"), body.get("instance_url")
     if not isinstance(access, str) or not isinstance(instance, str) or not urlsplit(instance).hostname:
         raise Unavailable(f"{host} answered without a token: check `url`, the org's My Domain address")
-    return Token(access, instance.rstrip("/"), _org_id(body.get("id")))
+    return Token(access, instance.rstrip("/"), *_identity(body.get("id")))
 
 
-def _org_id(identity: Any) -> str:
-    """The org's Id from the identity URL, `https://login.salesforce.com/id/ORG/USER`; empty where there is none."""
-    found = re.search(r"/id/(00D[A-Za-z0-9]{12,15})/", str(identity))
-    return found[1] if found else ""
+def _identity(identity: Any) -> tuple[str, str]:
+    """Ids of org and user from the identity URL, `https://login.salesforce.com/id/ORG/USER`; empty where there is none."""
+    found = re.search(r"/id/(00D[A-Za-z0-9]{12,15})/(005[A-Za-z0-9]{12,15})?", str(identity))
+    return (found[1], found[2] or "") if found else ("", "")
 
 
 def refusal(error: str, description: str) -> str:

@@ -5,16 +5,18 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from fieldline_connectors.salesforce.config import SalesforceTarget
+from fieldline_connectors.salesforce.config import CHANGED_AT, SalesforceTarget
 from fieldline_connectors.salesforce.describe import FieldInfo, ObjectInfo
 from fieldline_connectors.salesforce.fit import fitting
 from fieldline_connectors.salesforce.org import Org, key_conditions, literal
 from fieldline_connectors.salesforce.read import is_id
+from fieldline_connectors.salesforce.records import moment
 from fieldline_connectors.salesforce.values import Unfit, same, sent
 from fieldline_core.errors import Misconfigured
 from fieldline_core.ports import Slice
 from fieldline_core.receipts import Outcome, RowReceipt
 
+_CHANGED_BY = "LastModifiedById"
 _CHANGED = RowReceipt(Outcome.CHANGED_BY_PERSON, "somebody changed the record since it was read")
 _LATER = RowReceipt(Outcome.SUPERSEDED, "a later row of the same write has this key")
 _UNCHANGED = RowReceipt(Outcome.UNCHANGED)
@@ -109,7 +111,8 @@ class _Comparison:
 
     def _held(self, keys: Sequence[str]) -> dict[str, Any]:
         """What the org holds under each key: the record, several, or nothing."""
-        names = list(dict.fromkeys(["Id", self._key.name, *(info.name for info in self._fields.values())]))
+        changed = [CHANGED_AT, _CHANGED_BY] if self._target.check_record else []
+        names = list(dict.fromkeys(["Id", self._key.name, *(info.name for info in self._fields.values()), *changed]))
         if self._key.name == "Id":
             found = self._org.retrieve(self._info.name, keys, names) if keys else []
         else:
@@ -144,10 +147,19 @@ class _Comparison:
         if any(not stands[name] and not expected[name] for name in expected):
             return _CHANGED
         if not all(stands.values()):
-            return None
+            return _CHANGED if self._touched(record, row) else None
         # Where an earlier attempt may have sent it, and it was otherwise when it was read, it was that attempt.
         ours = self._slice.fence > 1 and not (expected and all(expected.values()))
         return _WRITTEN if ours else _UNCHANGED
+
+    def _touched(self, record: Mapping[str, Any], row: int) -> bool:
+        """Whether somebody else was the last to change the record, and did so since it was read."""
+        before = self._slice.before
+        if not self._target.check_record or before is None or CHANGED_AT not in before.columns:
+            return False
+        read, ours = before[CHANGED_AT][row], self._org.wire.tokens.current().user
+        by_others = not ours or str(record[_CHANGED_BY])[:15] != ours[:15]
+        return by_others and (read is None or moment(record[CHANGED_AT]) > read)
 
     def _record(
         self, row: int, values: Mapping[str, Any], compared: Mapping[str, Any] | None, held: Mapping[str, Any] | None

@@ -13,6 +13,8 @@ from fieldline_core.secret import Secret
 
 _API_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 _PASSWORD_LOGIN = {"password", "security_token", "securityToken", "consumer_secret", "session_id"}
+CHANGED_AT = "LastModifiedDate"
+"""The field that says when a person or an app last changed a record."""
 _GENERIC_HOSTS = ("login.salesforce.com", "test.salesforce.com")
 
 
@@ -186,6 +188,8 @@ class SalesforceTarget(Target):
     """For `create`: field of `fields` that must be filled (and not false) for a record to be added."""
     check_before: bool = True
     """Whether fields are left alone that somebody changed since the record was read."""
+    check_record: bool = False
+    """Whether a record is left alone, too, in which somebody changed anything else since it was read (LastModifiedDate)."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -198,6 +202,8 @@ class SalesforceTarget(Target):
             raise ValueError("create needs `key` (the field that points to the record) and `marker` (a field that takes our mark)")
         if self.operation != "create" and (self.marker or self.only_if or self.constants):
             raise ValueError("marker, only_if and constants belong to the operation create")
+        if self.check_record and (self.operation == "create" or not self.check_before):
+            raise ValueError("check_record belongs to updates and upserts that check before they write")
         if self.only_if is not None and self.only_if not in self.fields:
             raise ValueError("only_if names one of `fields`")
         return self
@@ -209,4 +215,5 @@ class SalesforceTarget(Target):
             and query.selection.object.lower() == self.object.lower()
             and query.key.lower() == self.key.lower()
         )
-        return tuple(self.fields) if same and self.check_before and self.operation != "create" else ()
+        compared = (*self.fields, *([CHANGED_AT] if self.check_record else []))
+        return compared if same and self.check_before and self.operation != "create" else ()

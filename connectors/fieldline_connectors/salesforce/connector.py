@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from fieldline_connectors.salesforce.choices import unlisted
 from fieldline_connectors.salesforce.config import SalesforceConfig, SalesforceQuery, SalesforceTarget
 from fieldline_connectors.salesforce.discover import catalog
 from fieldline_connectors.salesforce.fit import misfits
@@ -18,7 +19,7 @@ from fieldline_connectors.salesforce.write import Writer
 from fieldline_core.batch import Batch
 from fieldline_core.errors import Misconfigured
 from fieldline_core.findings import Finding
-from fieldline_core.ports import Cursor, Dedupe, Delivery, Heard, HookRequest, Page, Shared, Slice
+from fieldline_core.ports import Cursor, Dedupe, Delivery, Heard, HookRequest, Page, Shared, Slice, Texts
 from fieldline_core.receipts import Pending, Receipts
 from fieldline_core.schema import Catalog, FieldType
 
@@ -68,6 +69,11 @@ class Salesforce:
         """Pages of at most `limit` records behind `after`; many are read by the Bulk API."""
         return pages(self._org, self._jobs, query, after, limit)
 
+    def abandon(self, after: Cursor) -> None:
+        """Ends the bulk query that a reading stopped in."""
+        if "job" in after:
+            self._jobs.give_up(after["job"])
+
     def lookup(self, query: SalesforceQuery, keys: Sequence[str]) -> Batch:
         """The records with these keys; keys that are not there are left out."""
         return lookup(self._org, query, keys)
@@ -93,6 +99,16 @@ class Salesforce:
             yield Finding("does-not-fit", "object", str(error))
         else:
             yield from misfits(info, target, given)
+
+    def check_texts(self, target: SalesforceTarget, texts: Texts) -> Iterator[Finding]:
+        """What restricted pick lists refuse, those of record types among them."""
+        self._wire.tokens.current()
+        try:
+            info = self._org.object(target.object)
+        except Misconfigured:
+            # What is wrong is said by `check_target`.
+            return
+        yield from unlisted(self._org, info, target, texts)
 
     def listen(self, topic: SalesforceTopic, after: Cursor | None, stopped: Callable[[], bool]) -> Iterator[Heard]:
         """What changes behind `after`, by the Pub/Sub API, but for what we wrote ourselves."""

@@ -1,7 +1,7 @@
 """What an org says of its objects: fields as the running user sees them, and the lists that belong to a record."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fieldline_core.schema import FieldType
@@ -67,6 +67,8 @@ class ObjectInfo:
     fields: Mapping[str, FieldInfo]
     children: Mapping[str, tuple[str, str]]
     """Relationship -> the object of its rows, and the relationship's name as it is written."""
+    record_types: Mapping[str, str] = field(default_factory=dict)
+    """Id -> name of each record type that the running user may use; none where the object has no own ones."""
 
     def relationship(self, name: str) -> FieldInfo | None:
         """The field behind a relationship such as `Account`."""
@@ -82,7 +84,12 @@ def object_info(body: Mapping[str, Any]) -> ObjectInfo:
         if entry.get("relationshipName")
     }
     name = str(body["name"])
-    return ObjectInfo(name, str(body.get("label") or name), str(body.get("keyPrefix") or ""), fields, children)
+    record_types = {
+        str(entry["recordTypeId"]): str(entry.get("developerName") or entry["name"])
+        for entry in body.get("recordTypeInfos") or ()
+        if entry.get("available") and entry.get("active", True) and not entry.get("master")
+    }
+    return ObjectInfo(name, str(body.get("label") or name), str(body.get("keyPrefix") or ""), fields, children, record_types)
 
 
 def _field(entry: Mapping[str, Any]) -> FieldInfo:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fieldline_connectors.salesforce.choices import narrowed
 from fieldline_connectors.salesforce.describe import FieldInfo, ObjectInfo
 from fieldline_connectors.salesforce.org import Org
 from fieldline_core.errors import Misconfigured, Rejected
@@ -39,7 +40,8 @@ def _usual(name: str, entry: Mapping[str, Any]) -> bool:
 def _entity(org: Org, info: ObjectInfo) -> Entity:
     fields = [field for field in info.fields.values() if field.flat]
     samples = _samples(org, info, fields[:_MOST_FIELDS_SAMPLED])
-    own = [_field(field, samples.get(field.name, ())) for field in fields]
+    fewer = narrowed(org, info)
+    own = [_field(field, samples.get(field.name, ()), fewer.get(field.name, {})) for field in fields]
     lists = [
         Field(name=written, label=written, type=FieldType.LIST, updatable=False)
         for name, (_, written) in sorted(info.children.items())
@@ -48,7 +50,7 @@ def _entity(org: Org, info: ObjectInfo) -> Entity:
     return Entity(name=info.name, label=info.label, fields=(*own, *lists))
 
 
-def _field(field: FieldInfo, samples: Sequence[str]) -> Field:
+def _field(field: FieldInfo, samples: Sequence[str], fewer: Mapping[str, tuple[str, ...]]) -> Field:
     return Field(
         name=field.name,
         type=field.type,
@@ -59,6 +61,7 @@ def _field(field: FieldInfo, samples: Sequence[str]) -> Field:
         length=field.length or None,
         samples=tuple(samples),
         choices=field.choices[:_MOST_CHOICES],
+        narrowed={kind: allowed[:_MOST_CHOICES] for kind, allowed in fewer.items()},
         unique=field.unique or field.kind == "id",
         external_id=field.external_id,
         computed=field.calculated,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from fieldline_connectors.salesforce.config import SalesforceTarget
+from fieldline_connectors.salesforce.config import CHANGED_AT, SalesforceTarget
 from fieldline_connectors.salesforce.describe import FieldInfo, ObjectInfo
 from fieldline_connectors.salesforce.errors import NOT_SEEN
 from fieldline_core.errors import Misconfigured
@@ -42,6 +42,8 @@ def misfits(info: ObjectInfo, target: SalesforceTarget, given: Mapping[str, Fiel
         field = info.fields.get(name.lower())
         if field and field.restricted and str(value) not in field.choices:
             yield _wrong(f"constants.{name}", f"{info.name}.{field.name} takes {', '.join(field.choices[:20])}, not {value!r}")
+    if target.check_record and CHANGED_AT.lower() not in info.fields:
+        yield _wrong("check_record", f"{info.name} has no {CHANGED_AT}, so it cannot be seen whether a record was changed")
     if target.marker:
         yield from _marker(info, target.marker)
 
@@ -83,12 +85,7 @@ def _types(part: str, name: str, info: ObjectInfo, field: FieldInfo, given: Fiel
     if given is None or taken is None or given in taken:
         if given is FieldType.LIST:
             yield _wrong(f"{part}.{name}", f"{place} takes one value, not a list")
-        if given is FieldType.TEXT and field.restricted:
-            some = f"{', '.join(field.choices[:20])}{' …' if len(field.choices) > 20 else ''}"
-            yield _wrong(
-                f"{part}.{name}", f"{place} is a restricted pick list: other values than {some} will be refused", maybe=True
-            )
-        elif given is FieldType.TEXT and 0 < field.length < 255 and field.kind not in ("picklist", "id", "reference"):
+        if given is FieldType.TEXT and 0 < field.length < 255 and field.kind not in ("picklist", "id", "reference"):
             yield _wrong(f"{part}.{name}", f"{place} takes {field.length} characters: a longer text will be refused", maybe=True)
         return
     yield _wrong(f"{part}.{name}", f"{place} takes a {field.type}, and the mapping gives a {given}")

@@ -11,6 +11,7 @@ from fieldline_connectors.salesforce.errors import Kind, job_fault
 from fieldline_connectors.salesforce.jobs import DONE, Gone, Jobs
 from fieldline_connectors.salesforce.values import cell
 from fieldline_core import crash
+from fieldline_core.errors import Misconfigured, Rejected
 from fieldline_core.ports import Slice
 from fieldline_core.receipts import Outcome, Pending, Receipts, RowReceipt
 
@@ -39,22 +40,34 @@ def poll(
 ) -> Receipts | Pending:
     """The receipts of a job that has ended, or Pending; `anew` writes the slice again, `resend` only rows that were locked."""
     job = str(handle["job"])
+    overtaken = bool(slice.overtaken - _unpacked(handle["aside"]).keys())
     try:
+        if not handle["asked"] and not overtaken and _starts(jobs, job):
+            return Pending({**handle, "asked": 1}, poll_s)
         about = jobs.state("ingest", job)
         if about["state"] == "Open":
-            if slice.overtaken - _unpacked(handle["aside"]).keys():
+            if overtaken:
                 # Newer decisions came in between, and nothing has happened yet.
                 jobs.abort(job)
                 return anew(slice)
-            crash.point("salesforce.job.start:before")
             jobs.start(job)
-            crash.point("salesforce.job.start:after")
         if about["state"] not in DONE:
             asked = int(handle["asked"]) + 1
             return Pending({**handle, "asked": asked}, poll_s * min(1.5 ** (asked - 1), _SLOWEST))
         return _receipts(jobs, slice, handle, about, resend)
     except Gone:
         return anew(slice)
+
+
+def _starts(jobs: Jobs, job: str) -> bool:
+    """Starts a job that is most likely open; where it is not, its state says why: an earlier attempt has started it."""
+    crash.point("salesforce.job.start:before")
+    try:
+        jobs.start(job)
+    except (Misconfigured, Rejected):
+        return False
+    crash.point("salesforce.job.start:after")
+    return True
 
 
 def _receipts(
@@ -67,7 +80,8 @@ def _receipts(
     for result in jobs.results(job, "successfulResults"):
         found[rows[_norm(column, _of(result, column))]] = _WRITTEN
     again: list[int] = []
-    for result in jobs.results(job, "failedResults"):
+    # The org counts what it refused, so that nothing has to be fetched where that is nothing.
+    for result in jobs.results(job, "failedResults") if about.get("numberRecordsFailed") != 0 else ():
         fault = job_fault(result["sf__Error"])
         row = rows[_norm(column, _of(result, column))]
         if fault.meaning.kind is Kind.LOCK:

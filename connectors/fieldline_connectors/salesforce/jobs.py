@@ -1,8 +1,7 @@
 """Jobs of the Bulk API 2.0, for queries and for writes: small requests about large work."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import orjson
@@ -10,11 +9,11 @@ import orjson
 from fieldline_connectors.salesforce.bulk_csv import records
 from fieldline_connectors.salesforce.errors import job_fault
 from fieldline_connectors.salesforce.wire import Wire
+from fieldline_core import crash
 from fieldline_core.errors import Misconfigured, Rejected, Unavailable
 
 _JSON = {"content-type": "application/json; charset=UTF-8"}
 _CSV = {"content-type": "text/csv; charset=UTF-8"}
-_SLOWEST = 12
 DONE = ("JobComplete", "Failed", "Aborted")
 Results = Literal["successfulResults", "failedResults", "unprocessedrecords"]
 
@@ -26,24 +25,31 @@ class Gone(Exception):
 class Jobs:
     """The bulk jobs of one org."""
 
-    def __init__(self, wire: Wire, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._sleep = sleep
 
     def query(self, soql: str, *, deleted: bool) -> str:
-        """Starts a query, waits for its end, and answers the job's id."""
+        """Starts a query and answers the job's id."""
+        crash.point("salesforce.query:before")
         job = self._begin("jobs/query", {"operation": "queryAll" if deleted else "query", "query": soql})
-        waited, wait_s = 0.0, self._wire.config.bulk_poll_s
-        while (state := self.state("query", job)["state"]) not in DONE:
-            if waited > self._wire.config.bulk_wait_s:
-                self._wire.request("PATCH", f"jobs/query/{job}", _JSON, b'{"state":"Aborted"}')
-                raise Unavailable(f"{self._wire.place}: a bulk query did not end within {waited:.0f} s (bulk_wait_s)")
-            self._sleep(wait_s)
-            waited += wait_s
-            wait_s = min(wait_s * 1.5, self._wire.config.bulk_poll_s * _SLOWEST)
-        if state != "JobComplete":
-            self._failed("query", job)
+        crash.point("salesforce.query:after")
         return job
+
+    def is_ready(self, job: str) -> bool:
+        """Whether a query has its results; raises Misconfigured where it failed, Gone where the job is no more."""
+        about = self.state("query", job)
+        if about["state"] in DONE and about["state"] != "JobComplete":
+            fault = job_fault(str(about.get("errorMessage") or "the job was aborted"))
+            raise Misconfigured(f"{self._wire.place}: a bulk query failed: {fault.words}")
+        return bool(about["state"] == "JobComplete")
+
+    def give_up(self, job: str) -> None:
+        """Ends a query that is under way, or removes its results; nothing where the job is no more."""
+        with suppress(Gone, Rejected):
+            if self.state("query", job)["state"] in DONE:
+                self._wire.request("DELETE", f"jobs/query/{job}")
+            else:
+                self._wire.request("PATCH", f"jobs/query/{job}", _JSON, b'{"state":"Aborted"}')
 
     def page(self, job: str, locator: str | None, most: int, known: Sequence[str]) -> tuple[list[dict[str, str]], str | None]:
         """A page of a query's rows, and the locator of the next one; raises Gone where the job is no more."""
@@ -88,10 +94,6 @@ class Jobs:
             yield from records(pieces, known)
         except ValueError as error:
             raise Unavailable(f"{self._wire.place}: {error}") from None
-
-    def _failed(self, kind: Literal["query", "ingest"], job: str) -> None:
-        fault = job_fault(str(self.state(kind, job).get("errorMessage") or "the job was aborted"))
-        raise Misconfigured(f"{self._wire.place}: a bulk query failed: {fault.words}")
 
     @contextmanager
     def _still_there(self) -> Iterator[None]:

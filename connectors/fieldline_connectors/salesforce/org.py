@@ -13,7 +13,7 @@ from fieldline_connectors.salesforce.describe import ObjectInfo, object_info
 from fieldline_connectors.salesforce.errors import NOT_SEEN
 from fieldline_connectors.salesforce.soql import quoted
 from fieldline_connectors.salesforce.wire import Wire
-from fieldline_core.errors import Misconfigured, Unavailable
+from fieldline_core.errors import Misconfigured, Rejected, Unavailable
 
 RETRIEVED_AT_ONCE = 2_000
 WRITTEN_AT_ONCE = 200
@@ -73,6 +73,16 @@ class Org:
             with self._lock:
                 self._objects[name.lower()] = known
         return known
+
+    def choices(self, info: ObjectInfo, record_type: str) -> Mapping[str, tuple[str, ...]]:
+        """The values of each pick list that a record type allows; none where the org does not tell them."""
+        try:
+            found = self.ask(f"ui-api/object-info/{info.name}/picklist-values/{record_type}")
+        except (Misconfigured, Rejected):
+            # Some objects, and some users, have no part in the API that tells.
+            return {}
+        lists = found.get("picklistFieldValues") or {}
+        return {str(name): tuple(str(each["value"]) for each in told.get("values") or ()) for name, told in lists.items()}
 
     def objects(self) -> list[Mapping[str, Any]]:
         """Every object that this user sees, without its fields."""

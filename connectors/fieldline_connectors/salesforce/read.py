@@ -10,11 +10,12 @@ from fieldline_connectors.salesforce.org import Org, key_conditions, literal
 from fieldline_connectors.salesforce.plan import Reading
 from fieldline_connectors.salesforce.records import batch, moment
 from fieldline_core.batch import Batch
-from fieldline_core.errors import Misconfigured
+from fieldline_core.errors import Misconfigured, Rejected
 from fieldline_core.ports import Cursor, Page
 from fieldline_core.schema import FieldType
 
 _MOST_FOUND = 2_000_000
+_SLOWEST = 12
 _STAMP = "SystemModstamp"
 
 
@@ -22,24 +23,29 @@ def pages(org: Org, jobs: Jobs, query: SalesforceQuery, after: Cursor | None, li
     """Pages of at most `limit` records behind `after`.
 
     A cursor is a position in the order of reading (`id`, with `stamp` where only changes are read), `ended` where that reading
-    came to its end, or a place in the results of a bulk query (`job`).
+    came to its end, or a place in the results of a bulk query (`job`), which the org still prepares where it was `asked`.
     """
     reading = Reading.of(query, org)
     here = dict(after or {})
     if "job" in here:
         try:
-            yield from _job_pages(org, jobs, reading, here, limit)
+            for page in _job_pages(org, jobs, reading, here, limit):
+                yield page
+                here = dict(page.after)
             return
         except Gone:
-            # Its results are kept for a week only: what is read again is scored again only where it has changed.
+            # Only a run that reads changes may meet a record twice.
+            if here["locator"] and not query.changes_only:
+                gone = f"{org.wire.place} no longer has the results of which this run has read a part: run the flow again"
+                raise Rejected(gone) from None
             here = dict(here["base"])
     if here.get("ended") and not query.changes_only:
         return
     conditions = _behind(reading, here)
     if not reading.children and org.count(reading.count(conditions)) >= org.wire.config.bulk_read_from:
         job = jobs.query(reading.select(conditions), deleted=query.deleted)
-        place = {"job": job, "locator": None, "base": here, "stamp": here.get("stamp")}
-        yield from _job_pages(org, jobs, reading, place, limit)
+        place = {"job": job, "locator": None, "base": here, "stamp": here.get("stamp"), "asked": 0, "waited_s": 0.0}
+        yield _waiting(org, reading, place)
     else:
         yield from _rest_pages(org, reading, conditions, limit)
 
@@ -81,7 +87,12 @@ def _stamp(text: str) -> str:
 
 
 def _job_pages(org: Org, jobs: Jobs, reading: Reading, place: Mapping[str, Any], limit: int) -> Iterator[Page]:
-    """Pages of a bulk query's results, whose order is theirs and never changes."""
+    """Pages of a bulk query's results, whose order is theirs and never changes, or one that says when to ask again."""
+    if "asked" in place:
+        if not jobs.is_ready(place["job"]):
+            yield _waiting(org, reading, place)
+            return
+        place = {name: value for name, value in place.items() if name not in ("asked", "waited_s")}
     locator, high = place["locator"], place.get("stamp")
     while True:
         records, locator = jobs.page(place["job"], locator, limit, reading.flat)
@@ -92,6 +103,18 @@ def _job_pages(org: Org, jobs: Jobs, reading: Reading, place: Mapping[str, Any],
             yield Page(_batch(org, reading, records), cursor)
         if locator is None:
             return
+
+
+def _waiting(org: Org, reading: Reading, place: Mapping[str, Any]) -> Page:
+    """The page that says when to ask again; raises Misconfigured where the org takes too long."""
+    config = org.wire.config
+    if place["waited_s"] > config.bulk_wait_s:
+        raise Misconfigured(
+            f"{org.wire.place}: a bulk query did not end in {config.bulk_wait_s:,.0f} s: narrow it by WHERE, or raise bulk_wait_s"
+        )
+    wait_s = config.bulk_poll_s * min(1.5 ** min(place["asked"], 30), _SLOWEST)
+    after = {**place, "asked": place["asked"] + 1, "waited_s": place["waited_s"] + wait_s}
+    return Page(_batch(org, reading, ()), after, wait_s)
 
 
 def _batch(org: Org, reading: Reading, records: Sequence[Mapping[str, Any]]) -> Batch:

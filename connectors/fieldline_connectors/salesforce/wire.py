@@ -3,17 +3,17 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeAlias
 
 import httpx
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from fieldline_connectors.http import guarded_client
-from fieldline_connectors.salesforce.auth import Token
+from fieldline_connectors.http import OfProcess, Tokens, guarded_client
+from fieldline_connectors.salesforce.auth import Token, secret_of, sign_in
 from fieldline_connectors.salesforce.budget import Budget
 from fieldline_connectors.salesforce.config import SalesforceConfig
 from fieldline_connectors.salesforce.errors import faults, translated
-from fieldline_connectors.salesforce.tokens import OfProcess, Tokens
 from fieldline_core.errors import Unavailable
 from fieldline_core.ports import Shared
 
@@ -32,9 +32,9 @@ class Wire:
     def __init__(self, config: SalesforceConfig) -> None:
         self.config = config
         self._client = guarded_client(config)
-        own = OfProcess()
-        self.tokens = Tokens(config, self._client, own)
-        self.budget = Budget(config, own)
+        settings = config.model_dump_json(include={"url", "login"})
+        self.tokens = Tokens(Token, settings, lambda: (secret_of(config),), partial(sign_in, config, self._client))
+        self.budget = Budget(config, OfProcess())
         self.place = str(config.url.host)
 
     def share(self, shared: Shared) -> None:

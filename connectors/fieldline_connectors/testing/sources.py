@@ -8,7 +8,8 @@ import pytest
 
 from fieldline_connectors.testing.abilities import UNREACHABLE, ConnectorFixtures, again, frames_agree, missing, needs
 from fieldline_core.batch import Batch
-from fieldline_core.ports import Cursor, Lookup, Page, Source
+from fieldline_core.ports import Cursor, Lookup, Page, Prepares, Source
+from fieldline_core.waiting import pages_of
 
 
 class SourceContract(ConnectorFixtures):
@@ -31,7 +32,7 @@ class SourceContract(ConnectorFixtures):
             _assert_same(_whole(connector, query, limit), at_once)
 
     def test_pages_keep_their_limit_and_their_types(self, connector: Any, query: Any) -> None:
-        pages = list(needs(connector, Source).read(query, None, 2))
+        pages = list(pages_of(needs(connector, Source), query, None, 2))
         assert all(1 <= len(page.batch) <= 2 for page in pages)
         assert all(page.batch.frame.schema == pages[0].batch.frame.schema for page in pages)
 
@@ -42,26 +43,39 @@ class SourceContract(ConnectorFixtures):
         assert keys.n_unique() == len(keys)
 
     def test_reading_resumes_exactly_behind_every_page(self, connector: Any, query: Any) -> None:
-        pages = list(needs(connector, Source).read(query, None, 2))
+        pages = list(pages_of(needs(connector, Source), query, None, 2))
         whole = _joined(pages)
         for count in range(1, len(pages) + 1):
             cursor = json.loads(json.dumps(pages[count - 1].after))
             with again(connector) as second:
-                rest = list(second.read(query, cursor, 3))
+                rest = list(pages_of(second, query, cursor, 3))
             done = sum(len(page.batch) for page in pages[:count])
             assert [key for page in rest for key in page.batch.keys] == whole.keys.to_list()[done:]
 
     def test_reading_stops_anywhere_without_harm(self, connector: Any, query: Any) -> None:
-        reading = needs(connector, Source).read(query, None, 2)
+        reading = pages_of(needs(connector, Source), query, None, 2)
         first = next(reading)
         reading.close()
-        _assert_same(next(connector.read(query, None, 2)).batch, first.batch)
+        _assert_same(next(pages_of(connector, query, None, 2)).batch, first.batch)
+
+    def test_what_is_prepared_is_read_by_its_handle_alone(self, connector: Any, query: Any) -> None:
+        first, *more = needs(connector, Source).read(query, None, 100_000)
+        if first.again_s is None:
+            pytest.skip("answers at once")
+        assert (len(first.batch), more) == (0, []), "a page that asks to be read again has no rows, and is the last"
+        handle = json.loads(json.dumps(first.after))
+        with again(connector) as second:
+            found = _whole(second, query, 2, handle)
+        assert sorted(found.keys) == sorted(_whole(connector, query, 2).keys)
+        assert isinstance(connector, Prepares), "a connector whose pages ask to be read again needs abandon()"
+        for _ in range(2):
+            connector.abandon(handle)
 
     def test_reading_where_nobody_answers_raises(self, unreachable: Any, query: Any) -> None:
         if unreachable is None:
             pytest.skip("always reachable")
         with pytest.raises(UNREACHABLE):
-            list(needs(unreachable, Source).read(query, None, 2))
+            list(pages_of(needs(unreachable, Source), query, None, 2))
 
     def test_lookup_finds_exactly_the_keys(self, connector: Any, query: Any, absent_key: str) -> None:
         whole = _whole(needs(connector, Lookup), query, 100_000)
@@ -76,7 +90,7 @@ class SourceContract(ConnectorFixtures):
 
 
 def _whole(connector: Any, query: Any, limit: int, after: Cursor | None = None) -> Batch:
-    return _joined(list(connector.read(query, after, limit)))
+    return _joined(list(pages_of(connector, query, after, limit)))
 
 
 def _joined(pages: list[Page]) -> Batch:

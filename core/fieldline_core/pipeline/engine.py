@@ -49,6 +49,10 @@ class Parts(Protocol):
         """What computes the release's answers here, with versions: part of the evidence."""
         ...
 
+    def close(self) -> None:
+        """Releases what the connections hold; what is asked for later is opened again."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -60,3 +64,8 @@ class Engine:
     parts: Parts
     owner: str
     """Who holds the leases: `worker/pid`."""
+
+    def close(self) -> None:
+        """Releases the connections to other systems and to the store."""
+        self.parts.close()
+        self.store.close()

@@ -9,14 +9,16 @@ from typing import Any
 import psycopg
 
 from fieldline_core.errors import Fenced, FieldlineError, StoreUnavailable, Unavailable
-from fieldline_core.flow import Release, digest_of
+from fieldline_core.flow import Release
 from fieldline_core.logs import log
 from fieldline_core.pipeline.accept import Intake
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.manage import add_run
+from fieldline_core.pipeline.place import begin, event_of
+from fieldline_core.pipeline.subscribe import catch_up, keep
 from fieldline_core.pipeline.suspend import suspend_when_broken
-from fieldline_core.ports import Change, Cursor, Heard
-from fieldline_core.store import TENANT, Transaction
+from fieldline_core.ports import Heard, Subscribes
+from fieldline_core.store import Transaction
 
 LOCK = 7_301_004
 """The advisory lock of the process that listens."""
@@ -58,6 +60,7 @@ class Listeners:
             leads = bool(row and row[0])
             if leads:
                 self._match()
+                catch_up(self._engine)
             self._stopped.wait(_LOOK_S)
 
     def _match(self) -> None:
@@ -114,7 +117,9 @@ class Listener(threading.Thread):
         source = release.flow.source
         assert source is not None
         connector, topic = engine.parts.connector(source.connection), engine.parts.topic(release)
-        version, after = _begin(engine, release)
+        if isinstance(connector, Subscribes):
+            return keep(engine, release, self._ended)
+        version, after = begin(engine, release)
         own = own_fields_written(engine, release)
         intake = Intake(engine)
         for heard in connector.listen(topic, after, self._ended.is_set):
@@ -151,31 +156,12 @@ def take(engine: Engine, release: Release, heard: Heard, version: int, own: froz
         cursor = engine.keyring.seal(json.dumps(heard.after).encode(), "feed")
         if not tx.run("feeds.move", flow=release.flow_id, cursor=cursor, version=version):
             raise Fenced
-        tx.many("inbox.add", [_event(engine, release, change) for change in changes])
+        tx.many("inbox.add", [event_of(engine, release, change) for change in changes])
         if heard.gap:
             _read_all(engine, tx, release)
         if changes:
             tx.one("relay.notify")
     return version + 1
-
-
-def _begin(engine: Engine, release: Release) -> tuple[int, Cursor | None]:
-    assert release.flow.source is not None
-    topic = digest_of({"connection": release.flow.source.connection, "topic": release.flow.trigger.changes})
-    with engine.store.transaction("listen.begin") as tx:
-        row = tx.one("feeds.begin", flow=release.flow_id, topic=topic)
-    assert row is not None
-    return row["version"], None if row["cursor"] is None else json.loads(engine.keyring.open(bytes(row["cursor"]), "feed"))
-
-
-def _event(engine: Engine, release: Release, change: Change) -> dict[str, Any]:
-    assert release.flow.source is not None
-    body = json.dumps({"id": change.key}).encode()
-    return {
-        "tenant": TENANT, "flow": release.flow_id, "sender": f"{release.flow.source.connection}/{release.flow.flow}/changes",
-        "event_id": change.id, "body": engine.keyring.seal(body, "inbox"), "body_hash": engine.keyring.hash_body(body),
-        "key_hash": engine.keyring.hash_key(change.key),
-    }  # fmt: skip
 
 
 def _read_all(engine: Engine, tx: Transaction, release: Release) -> None:

@@ -12,7 +12,7 @@ from fieldline_core.pipeline.chunks import add_chunk, count_in
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.enrich import fields_to_read
 from fieldline_core.pipeline.lease import Renewal, give_back, give_back_after_bug, retry_or_none
-from fieldline_core.ports import Cursor, Page, Query
+from fieldline_core.ports import Cursor, Page, Prepares, Query
 from fieldline_core.store import Row
 
 
@@ -23,6 +23,7 @@ def read(engine: Engine, run_id: int) -> None:
         claim = tx.one("runs.claim", id=run_id, owner=engine.owner, lease_s=settings.lease_s)
         tx.run("relay.claimed", id=engine.owner.partition("/")[0])
     if claim is None:
+        _abandon(engine, run_id)
         return
     release = engine.parts.release(claim["release_id"])
     with Renewal(engine, "runs", run_id, claim["fence"]):
@@ -45,8 +46,12 @@ def read(engine: Engine, run_id: int) -> None:
 
 def _read_pages(engine: Engine, claim: Row, release: Release) -> None:
     left = _rows_left(claim)
+    whole = left != 0
     began = time.perf_counter()
-    for page in _pages(engine, claim, release) if left != 0 else ():
+    for page in _pages(engine, claim, release) if whole else ():
+        if page.again_s is not None:
+            _wait(engine, claim, release, page, page.again_s)
+            return
         batch = page.batch if left is None else page.batch.slice(0, left)
         batch, dropped = batch.last_of_each_key()
         _store_page(engine, claim, release, Page(batch, page.after), len(dropped))
@@ -55,11 +60,12 @@ def _read_pages(engine: Engine, claim: Row, release: Release) -> None:
         if left is not None:
             left -= len(batch) + len(dropped)
             if left <= 0:
+                whole = False
                 break
         if _piles_up(engine, claim["id"]):
             give_back(engine, "runs", claim["id"], claim["fence"], 0.0, counted=False)
             return
-    _exhaust(engine, claim, release)
+    _exhaust(engine, claim, release, whole=whole)
 
 
 def _pages(engine: Engine, claim: Row, release: Release) -> Iterator[Page]:
@@ -88,6 +94,10 @@ def _opened(engine: Engine, cursor: bytes) -> Any:
     return json.loads(engine.keyring.open(cursor, "cursor"))
 
 
+def _sealed(engine: Engine, release: Release, after: Cursor) -> bytes:
+    return engine.keyring.seal(json.dumps({"source": _source_digest(release), "after": after}).encode(), "cursor")
+
+
 def _source_digest(release: Release) -> str:
     source = release.flow.source
     return digest_of(source.model_dump(mode="json")) if source else ""
@@ -95,7 +105,7 @@ def _source_digest(release: Release) -> str:
 
 def _store_page(engine: Engine, claim: Row, release: Release, page: Page, dropped: int) -> None:
     body = engine.keyring.seal(page.batch.to_bytes(), "chunk")
-    cursor = engine.keyring.seal(json.dumps({"source": _source_digest(release), "after": page.after}).encode(), "cursor")
+    cursor = _sealed(engine, release, page.after)
     with engine.store.transaction("read") as tx:
         rows = len(page.batch)
         if not tx.run("runs.advance", id=claim["id"], fence=claim["fence"], cursor=cursor, rows=rows + dropped, duplicates=dropped):
@@ -105,10 +115,22 @@ def _store_page(engine: Engine, claim: Row, release: Release, page: Page, droppe
             tx.one("relay.notify")
 
 
-def _exhaust(engine: Engine, claim: Row, release: Release) -> None:
+def _wait(engine: Engine, claim: Row, release: Release, page: Page, wait_s: float) -> None:
+    """Stores what names the source's work, and gives the worker back in the same transaction."""
+    if len(page.batch):
+        raise RuntimeError("a page that asks to be read again brings rows")
+    cursor = _sealed(engine, release, page.after)
+    with engine.store.transaction("read.wait") as tx:
+        if not tx.run("runs.wait", id=claim["id"], fence=claim["fence"], cursor=cursor, wait_s=wait_s):
+            raise Fenced
+        tx.one("relay.notify")
+    log().info("run_waits", run=claim["id"], stage="read", wait_s=round(wait_s, 1))
+
+
+def _exhaust(engine: Engine, claim: Row, release: Release, *, whole: bool) -> None:
     query = engine.parts.query(release)
     with engine.store.transaction("read.end") as tx:
-        if not tx.run("runs.exhaust", id=claim["id"], fence=claim["fence"]):
+        if not tx.run("runs.exhaust", id=claim["id"], fence=claim["fence"], whole=whole):
             raise Fenced
         # A run with a limit is a trial: the next run starts where the last full one stopped.
         if query and query.incremental and claim["row_limit"] is None:
@@ -139,3 +161,21 @@ def _fail(engine: Engine, claim: Row, reason: str) -> None:
     with engine.store.transaction("read.fail") as tx:
         tx.run("runs.fail", id=claim["id"], fence=claim["fence"], reason=reason)
     log().error("run_failed", run=claim["id"])
+
+
+def _abandon(engine: Engine, run_id: int) -> None:
+    """Gives up what a source keeps for a run that ended before it was read; what cannot be given up now is tried again."""
+    with engine.store.transaction("read.abandon") as tx:
+        ended = tx.one("runs.claim_prepared", id=run_id)
+    if ended is None:
+        return
+    try:
+        source = engine.parts.release(ended["release_id"]).flow.source
+        connector = engine.parts.connector(source.connection) if source else None
+        if isinstance(connector, Prepares):
+            connector.abandon(_opened(engine, ended["cursor"])["after"])
+    except FieldlineError as error:
+        log().warning("prepared_not_given_up", run=run_id, code=error.code)
+        return
+    with engine.store.transaction("read.abandoned") as tx:
+        tx.run("runs.abandoned", id=run_id)

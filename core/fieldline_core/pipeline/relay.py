@@ -162,4 +162,7 @@ def _due(tx: Transaction, queue: str, room: int, resend_s: float, max_waiting: i
     if queue == "cpu" and room > len(chunks):
         runs = tx.all("relay.announce_runs", limit=room - len(chunks), resend_s=resend_s, max_waiting=max_waiting)
         hints += [(queue, "read", row["id"]) for row in runs]
+    if queue == "cpu" and room > len(hints):
+        ended = tx.all("relay.announce_prepared", limit=room - len(hints), resend_s=resend_s)
+        hints += [(queue, "read", row["id"]) for row in ended]
     return hints

@@ -12,14 +12,18 @@ from fieldline_core.store import Row, uuid_array
 def source_digests(engine: Engine, release: Release, batch: Batch, clock: datetime) -> Any:
     """A digest of the source values that a decision rests on, int64 [n], under a secret seed.
 
-    Fields that the flow itself writes never count as a change, nor does the clock, but for its date where the mapping uses it.
+    Fields that the flow itself writes never count as a change, nor does the clock, but for its date where the mapping uses it;
+    fields that are compared before a write though they are not written do.
     """
     plan, query = engine.parts.plan(release), engine.parts.query(release)
-    written: set[str] = set()
+    written, rested_on = set[str](), set(plan.fields_read())
     for write in release.flow.writes:
         if query:
-            written |= set(engine.parts.target(release, write).overwrites(query))
-    columns = [name for name in batch.frame.columns if name in plan.fields_read() and name not in written]
+            target = engine.parts.target(release, write)
+            compared = set(target.overwrites(query))
+            written |= compared & target.fields.keys()
+            rested_on |= compared - target.fields.keys()
+    columns = [name for name in batch.frame.columns if name in rested_on and name not in written]
     day = clock.toordinal() if plan.uses_clock else 0
     values = batch.frame.select(columns) if columns else batch.keys.to_frame()
     return values.hash_rows(engine.keyring.digest_seed ^ day).to_numpy().view("int64")

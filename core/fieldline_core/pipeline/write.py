@@ -76,7 +76,7 @@ def _write(engine: Engine, claim: Row, release: Release, step: WriteStep, batch:
     answer: Receipts | Pending = Receipts(len(batch), Outcome.SUPERSEDED, aside)
     # Where nothing has been sent yet and every row is set aside, nothing is.
     if len(aside) < len(batch) or claim["fence"] > 1:
-        slice = Slice(claim["key"], claim["fence"], target, batch, rivals.before, frozenset(aside))
+        slice = Slice(claim["key"], claim["fence"], target, batch, rivals.before, frozenset(aside), claim["created_at"])
         answer = _send(engine, claim, step, slice)
         report(engine, claim["target"], None)
         answer = _with_reasons(answer, changed)

@@ -22,7 +22,7 @@ from fieldline_core.logs import log
 from fieldline_server.api.backend import Back, Backend
 from fieldline_server.api.body import read_body
 from fieldline_server.api.problems import PROBLEM, NotFound
-from fieldline_server.cds_answer import Call, card_id, cards, connection_of, decision_of, record_of, templates
+from fieldline_server.cds_answer import Call, card_id, cards, connection_of, decision_of, record_of, suggestion_id, templates
 
 router = APIRouter(prefix="/cds-services", tags=["cds"], responses={"default": PROBLEM})
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
@@ -52,10 +52,15 @@ class _Overridden(msgspec.Struct):
     reason: _Coding | None = None
 
 
+class _Accepted(msgspec.Struct):
+    id: str = ""
+
+
 class _Feedback(msgspec.Struct):
     card: uuid.UUID
     outcome: Literal["accepted", "overridden"]
     overrideReason: _Overridden | None = None  # noqa: N815
+    acceptedSuggestions: list[_Accepted] = []  # noqa: N815
 
 
 class _Told(msgspec.Struct):
@@ -169,7 +174,7 @@ def _store(backend: Backend, release: Release, card: Card, raw: bytes, caller: s
             if decision is None:
                 raise Rejected("a card of the feedback is none that this service gave")
             detail = {"flow": release.flow.flow, "card": str(each.card), "decision": "{}-{}".format(*decision),
-                      "outcome": each.outcome, **_why(each, declared)}  # fmt: skip
+                      "outcome": each.outcome, **_why(each, declared), **_what(each, card)}  # fmt: skip
             record(tx, "cds.feedback", caller, detail)
 
 
@@ -179,6 +184,13 @@ def _why(told: _Feedback, declared: set[tuple[str, str]]) -> Mapping[str, str]:
     if told.outcome != "overridden" or reason is None:
         return {}
     return {"reason": reason.code if (reason.system, reason.code) in declared else _UNDECLARED}
+
+
+def _what(told: _Feedback, card: Card) -> Mapping[str, list[str]]:
+    """Which of our suggestions were accepted, by their labels."""
+    ids = {each.id for each in told.acceptedSuggestions} if told.outcome == "accepted" else set()
+    taken = [each.label for position, each in enumerate(card.suggestions) if suggestion_id(told.card, position) in ids]
+    return {"suggestions": taken} if taken else {}
 
 
 def _described(backend: Backend, flow: str, release_id: int) -> dict[str, Any] | None:

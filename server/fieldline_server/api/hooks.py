@@ -1,6 +1,8 @@
 """Inbound webhooks: no API key, the signature says who it is; nothing is told to a sender that has not shown one."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -14,7 +16,8 @@ from fieldline_core.errors import FieldlineError, Misconfigured, Rejected, Unava
 from fieldline_core.flow import Release
 from fieldline_core.logs import log
 from fieldline_core.pipeline.accept import Accepted, Conflict, accept
-from fieldline_core.ports import Delivery, HookRequest, Reply
+from fieldline_core.pipeline.subscribe import take_told
+from fieldline_core.ports import Delivery, HookRequest, Reply, Subscribes
 from fieldline_server.api.backend import Backend, backend_of
 from fieldline_server.api.body import read_body
 from fieldline_server.api.problems import PROBLEM, NotFound, TooMany
@@ -34,18 +37,31 @@ class EventsTaken(BaseModel):
 )
 async def take_event(flow: str, request: Request) -> Response:
     """Stores the events of a message; 202 when they are durable, 200 where all had come before, 409 where an id means another."""
+    return await _take_message(flow, request, told_only=False)
+
+
+@router.put("/hooks/{flow}/{type}/{id}", response_class=Response, responses={"default": PROBLEM})
+async def take_update(flow: str, request: Request) -> Response:
+    """Stores a change of which a system tells by an update below the hook's address, as some FHIR servers do."""
+    return await _take_message(flow, request, told_only=True)
+
+
+async def _take_message(flow: str, request: Request, *, told_only: bool) -> Response:
     backend = await backend_of(request)
     known = backend.flows.seen(flow)
     if known is None:
         known = await run_sync(backend.flows.find, flow)
-    if known.release.flow.trigger.webhook is None:
+    trigger = known.release.flow.trigger
+    if trigger.changes is None and (told_only or trigger.webhook is None):
         raise NotFound("there is no such flow")
     try:
         body = await read_body(request)
         if len(request.headers) > _MOST_HEADERS:
             raise TooLarge(f"the message has more than {_MOST_HEADERS} headers")
         hook = HookRequest(dict(request.headers), body, datetime.now(UTC))
-        taken: _Taken = await run_sync(_take, backend, known.release, known.release.flow.trigger.webhook, hook)
+        if trigger.webhook is None:
+            return await run_sync(_take_told, backend, known.release, hook)
+        taken: _Taken = await run_sync(_take, backend, known.release, trigger.webhook, hook)
     except FieldlineError as error:
         await run_sync(_count_refusal, backend, flow, error)
         raise
@@ -62,13 +78,33 @@ class _Taken(NamedTuple):
     reply: Reply | None
 
 
-def _take(backend: Backend, release: Release, connection: str, hook: HookRequest) -> _Taken:
+def _take_told(backend: Backend, release: Release, hook: HookRequest) -> Response:
+    """Stores what a subscription of the flow tells; what is told is acknowledged with nothing, as subscriptions expect."""
+    assert release.flow.source is not None
+    with _unmended(release, release.flow.source.connection):
+        connector = backend.engine.parts.connector(release.flow.source.connection)
+        if not isinstance(connector, Subscribes):
+            raise NotFound("there is no such flow")
+        said = connector.told(backend.engine.parts.topic(release), hook)
+    _check_room(backend)
+    changes = take_told(backend.engine, release, said)
+    backend.metrics.hooks.labels(release.flow.flow, "accepted").inc(changes)
+    return Response(status_code=200)
+
+
+@contextmanager
+def _unmended(release: Release, connection: str) -> Iterator[None]:
     try:
-        delivery: Delivery = backend.engine.parts.connector(connection).receive(hook)
+        yield
     except Misconfigured as error:
         # The sender did nothing wrong, and has not shown who it is: it may come again, and learns no more than that.
         log().error("hook_misconfigured", flow=release.flow.flow, connection=connection, code=error.code)
         raise Unavailable("messages cannot be received at present", retry_after=60.0) from error
+
+
+def _take(backend: Backend, release: Release, connection: str, hook: HookRequest) -> _Taken:
+    with _unmended(release, connection):
+        delivery: Delivery = backend.engine.parts.connector(connection).receive(hook)
     _check_room(backend)
     # The same message may be meant for several flows: its id counts for each of them. A sender that is not acknowledged sends all
     # of its events again, of which those that were stored are known.

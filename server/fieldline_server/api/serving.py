@@ -56,7 +56,7 @@ def serve(settings: Settings) -> None:
             _Server(config(create_app(engine, engine.parts.registry)), port, file).run(sockets=[listener])
         finally:
             file.unlink(missing_ok=True)
-            engine.store.close()
+            engine.close()
 
 
 def config(app: FastAPI) -> uvicorn.Config:

@@ -9,7 +9,10 @@ from fieldline_server.cli.session import AsJson
 from fieldline_server.cli.show import note, show_json, show_rows
 
 connectors = topic("connectors", "Connectors: the kinds of systems that can be reached, and their settings.")
-_ABILITIES = {"Discovers": "discover", "Source": "read", "Lookup": "look up", "Sink": "write", "Polls": "poll", "Hook": "receive"}
+_ABILITIES = {
+    "Discovers": "discover", "Source": "read", "Lookup": "look up", "Sink": "write", "Polls": "poll", "Hook": "receive",
+    "Feed": "hear changes", "Subscribes": "be told of changes",
+}  # fmt: skip
 _PARTS = {"Config": "settings of the connection", "Query": "query of a source", "Target": "target of a write"}
 
 

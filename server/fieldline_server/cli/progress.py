@@ -119,5 +119,7 @@ def _hints(engine: "Engine", run: dict[str, Any], waited_s: float) -> Iterator[s
     for target in targets:
         if target["name"] in used and target["breaker"] != "closed":
             yield f"{target['name']} takes no writes now ({target['reason']}): tried again at {target['retry_at']:%H:%M:%SZ}"
+    if run["reason"]:
+        yield f"run {run['id']} waits: {run['reason']}"
     if waited_s > _IDLE_S and "cpu" not in served:
         yield "no worker of the queue cpu is alive: start one with 'fieldline worker'"

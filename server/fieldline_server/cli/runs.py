@@ -10,7 +10,7 @@ from fieldline_server.cli.show import show_done, show_facts, show_json, show_row
 
 runs = topic("runs", "Runs of flows, with the counts of their rows.")
 _COLUMNS = ("id", "flow", "kind", "state", "rows", "scored", "held", "skipped", "written", "refused", "left_alone", "dead",
-            "created_at", "finished_at")  # fmt: skip
+            "created_at", "finished_at", "reason")  # fmt: skip
 RunId = Annotated[int, typer.Argument(metavar="RUN", help="The run's number.")]
 
 

@@ -40,7 +40,7 @@ def engine(settings: "Settings | None" = None) -> Iterator["Engine"]:
     try:
         yield opened
     finally:
-        opened.store.close()
+        opened.close()
 
 
 def registry(engine: "Engine") -> "Registry":

@@ -80,12 +80,16 @@ class Reader:
 
     def lines(self, stream: IO[bytes]) -> Iterator[tuple[Resource, References]]:
         """The resources of NDJSON, a line each."""
+        while line := stream.readline(MAX_LINE + 1):
+            yield from self.line(line)
+
+    def line(self, line: bytes) -> Iterator[tuple[Resource, References]]:
+        """The resource of a line of NDJSON; none for an empty one."""
+        if len(line) > MAX_LINE:
+            raise Rejected(f"a line of NDJSON has more than {MAX_LINE:,} bytes")
         with _readable("a line of NDJSON"):
-            while line := stream.readline(MAX_LINE + 1):
-                if len(line) > MAX_LINE:
-                    raise Rejected(f"a line of NDJSON has more than {MAX_LINE:,} bytes")
-                if line.strip():
-                    yield from self._wanted(line, _NONE)
+            if line.strip():
+                yield from self._wanted(line, _NONE)
 
     def _wanted(self, raw: bytes | msgspec.Raw, references: References) -> Iterator[tuple[Resource, References]]:
         if self._type(raw) not in self._types:

@@ -25,7 +25,7 @@ UPDATE effect SET lease_owner = %(owner)s, lease_until = now() + make_interval(s
     attempts = attempts + 1, crashes = crashes + 1, reserved = true
 WHERE id = %(id)s AND state IN ('intended', 'submitted') AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())
 RETURNING id, chunk_id, flow_id, release_id, write_name, target, key, seq, state, rows, body, handle, fence, attempts, crashes,
-    (SELECT run_id FROM chunk c WHERE c.id = effect.chunk_id) AS run_id,
+    created_at, (SELECT run_id FROM chunk c WHERE c.id = effect.chunk_id) AS run_id,
     (SELECT undo_of FROM chunk c WHERE c.id = effect.chunk_id) AS undo_of
 
 -- name: renew

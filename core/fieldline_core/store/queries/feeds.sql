@@ -8,13 +8,46 @@ WHERE f.tenant_id = %(tenant)s AND jsonb_typeof(r.body->'flow'->'trigger'->'chan
 -- The place of a flow in its topic, made where there is none; another topic begins anew.
 INSERT INTO feed (tenant_id, flow_id, topic) VALUES (%(tenant)s, %(flow)s, %(topic)s)
 ON CONFLICT (tenant_id, flow_id) DO UPDATE SET
-    cursor = CASE WHEN feed.topic = excluded.topic THEN feed.cursor END, topic = excluded.topic, version = feed.version + 1
+    cursor = CASE WHEN feed.topic = excluded.topic THEN feed.cursor END,
+    told = CASE WHEN feed.topic = excluded.topic THEN feed.told END, topic = excluded.topic, version = feed.version + 1
 RETURNING cursor, version
 
 -- name: move
 -- Moves the place on, for the listener that moved it last.
 UPDATE feed SET cursor = %(cursor)s, version = version + 1, heard_at = now(), failing_since = NULL, last_error = NULL
 WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND version = %(version)s
+
+-- name: keep
+-- Moves the place of a subscription on, for who moved it last, and notes why it tells nothing, where it does not.
+UPDATE feed SET cursor = %(cursor)s, version = version + 1, last_error = nullif(%(problem)s::text, ''),
+    failing_since = CASE WHEN %(problem)s::text <> '' THEN coalesce(failing_since, now()) END
+WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND version = %(version)s
+
+-- name: hear
+-- What messages of the topic have said last; until this transaction ends no other message is heard.
+INSERT INTO feed (tenant_id, flow_id, topic) VALUES (%(tenant)s, %(flow)s, %(topic)s)
+ON CONFLICT (tenant_id, flow_id) DO UPDATE SET heard_at = now()
+RETURNING CASE WHEN topic = %(topic)s THEN told END AS told
+
+-- name: told
+-- Notes what messages have said last.
+UPDATE feed SET told = %(told)s WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND topic = %(topic)s
+
+-- name: miss
+-- Notes that a run is still to read what was missed.
+UPDATE feed SET missed_at = coalesce(missed_at, now()) WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s
+
+-- name: missed
+-- The flows of which a run is to read what was missed, and none goes on.
+SELECT d.flow_id, f.release_id
+FROM feed d JOIN flow f ON f.id = d.flow_id
+WHERE d.tenant_id = %(tenant)s AND d.missed_at IS NOT NULL AND f.release_id IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM run r WHERE r.tenant_id = d.tenant_id AND r.flow_id = d.flow_id AND r.kind = 'batch' AND r.state IN ('queued', 'running'))
+ORDER BY d.flow_id FOR UPDATE OF d
+
+-- name: caught_up
+-- Forgets what was missed, because a run reads it.
+UPDATE feed SET missed_at = NULL WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s
 
 -- name: fails
 -- Notes since when a flow cannot listen, and why.

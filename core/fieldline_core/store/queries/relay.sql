@@ -36,6 +36,14 @@ UPDATE run SET sent_at = now() WHERE id IN (
     ORDER BY r.due_at, r.id LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED)
 RETURNING id
 
+-- name: announce_prepared
+-- Marks runs that have ended while their source keeps something for them as announced.
+UPDATE run SET sent_at = now() WHERE id IN (
+    SELECT id FROM run WHERE tenant_id = %(tenant)s AND prepared AND state IN ('succeeded', 'failed', 'cancelled') AND due_at <= now()
+        AND (sent_at IS NULL OR sent_at < now() - make_interval(secs => %(resend_s)s))
+    ORDER BY due_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING id
+
 -- name: announce_effects
 -- Marks effects that are due as announced: for each target as many as it takes now, and the targets take turns.
 UPDATE effect SET sent_at = now() WHERE id IN (

@@ -40,12 +40,19 @@ WHERE id = %(id)s AND fence = %(fence)s AND lease_owner IS NOT NULL
 -- name: advance
 -- Notes that a page was read, under the lease.
 UPDATE run SET cursor = %(cursor)s, rows_read = rows_read + %(rows)s, duplicates = duplicates + %(duplicates)s, attempts = 1,
-    crashes = 1
+    crashes = 1, reason = NULL
+WHERE id = %(id)s AND fence = %(fence)s AND state = 'running' AND lease_owner IS NOT NULL
+
+-- name: wait
+-- Notes that the source prepares what is to be read, and gives the lease back; the run is due again after the wait.
+UPDATE run SET cursor = %(cursor)s, prepared = true, reason = 'the source prepares what is to be read', attempts = 0, crashes = 0,
+    lease_owner = NULL, lease_until = NULL, sent_at = NULL, due_at = now() + make_interval(secs => %(wait_s)s)
 WHERE id = %(id)s AND fence = %(fence)s AND state = 'running' AND lease_owner IS NOT NULL
 
 -- name: exhaust
--- Notes that the source has no more, and gives the lease back.
-UPDATE run SET exhausted = true, lease_owner = NULL, lease_until = NULL, crashes = 0, reason = NULL
+-- Notes that no more is to be read, and gives the lease back; what was read to its end is no longer prepared.
+UPDATE run SET exhausted = true, lease_owner = NULL, lease_until = NULL, crashes = 0, reason = NULL,
+    prepared = prepared AND NOT %(whole)s
 WHERE id = %(id)s AND fence = %(fence)s AND state = 'running' AND lease_owner IS NOT NULL
 
 -- name: remember_cursor
@@ -76,12 +83,14 @@ RETURNING id
 
 -- name: fail
 -- Ends a run with a reason; what was read goes on.
-UPDATE run SET state = 'failed', reason = %(reason)s, finished_at = now(), lease_owner = NULL, lease_until = NULL
+UPDATE run SET state = 'failed', reason = %(reason)s, finished_at = now(), lease_owner = NULL, lease_until = NULL, sent_at = NULL,
+    due_at = now()
 WHERE id = %(id)s AND fence = %(fence)s AND state IN ('queued', 'running')
 
 -- name: cancel
 -- Ends a batch run at a person's wish; chunks that were not scored are dead.
-UPDATE run SET state = 'cancelled', reason = %(reason)s, finished_at = now(), lease_owner = NULL, lease_until = NULL, fence = fence + 1
+UPDATE run SET state = 'cancelled', reason = %(reason)s, finished_at = now(), lease_owner = NULL, lease_until = NULL, fence = fence + 1,
+    sent_at = NULL, due_at = now()
 WHERE id = %(id)s AND tenant_id = %(tenant)s AND kind = 'batch' AND state IN ('queued', 'running')
 RETURNING id, (SELECT name FROM flow WHERE flow.id = run.flow_id) AS flow
 
@@ -90,6 +99,16 @@ RETURNING id, (SELECT name FROM flow WHERE flow.id = run.flow_id) AS flow
 UPDATE chunk SET state = 'dead', body = NULL, done_at = now(), last_error = 'the run was cancelled', lease_owner = NULL,
     lease_until = NULL, fence = fence + 1
 WHERE run_id = %(id)s AND state = 'read' RETURNING id, rows, intake_from
+
+-- name: claim_prepared
+-- Takes up a run that has ended while its source keeps something for it; after some attempts for the last time.
+UPDATE run SET attempts = attempts + 1, due_at = now() + interval '1 minute', sent_at = NULL, prepared = attempts < 5
+WHERE id = %(id)s AND tenant_id = %(tenant)s AND prepared AND state IN ('succeeded', 'failed', 'cancelled') AND due_at <= now()
+RETURNING release_id, cursor
+
+-- name: abandoned
+-- Notes that the source keeps nothing more for a run that has ended.
+UPDATE run SET prepared = false WHERE id = %(id)s AND tenant_id = %(tenant)s
 
 -- name: active
 -- Whether a batch run of the flow is still going on.

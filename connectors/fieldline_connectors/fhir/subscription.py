@@ -1,0 +1,293 @@
+"""Keeps a Subscription at the server that tells one flow of changes, and finds whose changes they are."""
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl
+
+import httpx
+import orjson
+
+from fieldline_connectors.fhir.config import FhirQuery
+from fieldline_connectors.fhir.notices import Keys, Notice, Told
+from fieldline_connectors.fhir.refusals import sentence
+from fieldline_connectors.fhir.search import declared
+from fieldline_connectors.fhir.target import FhirTarget
+from fieldline_connectors.fhir.topic import FhirTopic, Notifications
+from fieldline_connectors.fhir.wire import Ended, Wire
+from fieldline_connectors.http import answer
+from fieldline_core.errors import Misconfigured, Rejected, Unavailable
+from fieldline_core.findings import Finding
+from fieldline_core.ports import Cursor, Subscribed
+
+_GUIDE = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition"
+_LOCATION = re.compile(r"(?:^|/)Subscription/([A-Za-z0-9.-]{1,64})(?:/|$)")
+_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
+_LOOK_S, _SOON_S, _LONGEST_S = 300.0, 5.0, 3_600.0
+_PATIENCE, _MOST_TRIES, _MOST_PAGES, _AT_ONCE = 3, 10, 20, 50
+# A server that gives no later end than before is asked once a day.
+_AGAIN = timedelta(days=1)
+_OURS = FhirTarget.model_fields["identifier_system"].default
+
+Resource = dict[str, Any]
+
+
+class Keeper:
+    """The Subscription of one flow."""
+
+    def __init__(self, wire: Wire, topic: FhirTopic, notifications: Notifications, flow: str) -> None:
+        self._wire = wire
+        self._topic = topic
+        self._notifications = notifications
+        self._endpoint = notifications.endpoint(flow)
+
+    def look(self, place: Cursor | None) -> Subscribed:
+        """Looks after it once. That messages were lost is remembered before anything is done about it."""
+        if self._topic.kept_by == "administrator":
+            return Subscribed({}, _LOOK_S)
+        _check_declared(self._wire)
+        known = dict(place or {"id": None, "asked": "", "lost": False, "tries": 0})
+        found = self._found(known["id"])
+        if found is None:
+            if known["id"] is not None and not known["lost"]:
+                return Subscribed({**known, "lost": True}, 0.0, problem="its Subscription is no longer at the server")
+            id = self._write("POST", "Subscription", self._wanted("requested"))
+            # A server may hide what it has made: it is not made again and again at once.
+            tries = min(known["tries"] + 1, _MOST_TRIES)
+            return Subscribed({**known, "id": id, "asked": self._asked, "tries": tries}, _wait(tries - 1), did="made")
+        if (found["id"], self._asked) != (known["id"], known["asked"]):
+            # Made by a look that did not live to say so, or for what the flow or its connection said before.
+            did = self._ask(found, "requested", "changed")
+            lost = known["lost"] or known["id"] is not None
+            return Subscribed({**known, "id": found["id"], "asked": self._asked, "lost": lost}, _SOON_S, did=did)
+        match found.get("status"):
+            case "active":
+                return self._active(found, known)
+            case "requested":
+                return self._requested(found, known)
+        return self._failed(found, known)
+
+    def _active(self, found: Resource, known: dict[str, Any]) -> Subscribed:
+        """What was lost is read now that messages come again; when half of its time is over, it is renewed."""
+        now, end = datetime.now(UTC), found.get("end")
+        due = _moment(known.get("renew_at"))
+        if end != known.get("end"):
+            moment = _moment(end)
+            due = now + (moment - now) / 2 if moment else None
+        did = ""
+        if due and due <= now:
+            did, due = self._ask(found, "active", "renewed"), now + _AGAIN
+        here = {**known, "lost": False, "tries": 0, "end": end, "renew_at": due and due.isoformat()}
+        return Subscribed(here, _LOOK_S, gap=known["lost"], did=did)
+
+    def _requested(self, found: Resource, known: dict[str, Any]) -> Subscribed:
+        tries = min(known["tries"] + 1, _MOST_TRIES)
+        did = ""
+        if self._topic.topic is None:
+            # R4 leaves it to the server when a rest-hook becomes active; some never do it by themselves.
+            did = self._ask(found, "active", "activated")
+        elif tries % _PATIENCE == 0:
+            did = self._ask(found, "requested", "asked again")
+        problem = "the server has not activated the Subscription yet: can it reach `public_url`?" if tries >= _PATIENCE else ""
+        return Subscribed({**known, "tries": tries}, _wait(tries - 1), did=did, problem=problem)
+
+    def _failed(self, found: Resource, known: dict[str, Any]) -> Subscribed:
+        status = str(found.get("status"))[:20]
+        problem = f"the server has set the Subscription to {status}: can it reach `public_url`? It is asked again"
+        if not known["lost"]:
+            return Subscribed({**known, "lost": True}, 0.0, problem=problem)
+        tries = min(known["tries"] + 1, _MOST_TRIES)
+        did = self._ask(found, "requested", "asked again")
+        return Subscribed({**known, "tries": tries}, _wait(tries - 1), did=did, problem=problem)
+
+    def _ask(self, found: Resource, status: str, did: str) -> str:
+        self._write("PUT", f"Subscription/{found['id']}", {**self._wanted(status), "id": found["id"]}, found)
+        return did
+
+    @property
+    def _asked(self) -> str:
+        """What tells whether the server was asked for what is wanted now; it hides some of it, so that cannot be compared."""
+        wanted = {name: value for name, value in self._wanted("").items() if name != "end"}
+        return hashlib.sha256(orjson.dumps(wanted, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    def _wanted(self, status: str) -> Resource:
+        settings, topic = self._notifications, self._topic
+        end = (datetime.now(UTC) + timedelta(days=settings.lease_days)).isoformat(timespec="milliseconds")
+        channel: Resource = {
+            "type": "rest-hook", "endpoint": self._endpoint, "payload": "application/fhir+json",
+            "header": [f"{settings.header}: {settings.secrets[0].reveal()}"],
+        }  # fmt: skip
+        made: Resource = {
+            "resourceType": "Subscription", "status": status, "reason": "Fieldline scores what has changed", "end": end,
+            "criteria": topic.criteria, "channel": channel,
+        }  # fmt: skip
+        if topic.topic is None:
+            return made
+        if "?" in topic.criteria:
+            made["_criteria"] = _extended("backport-filter-criteria", valueString=topic.criteria)
+        channel |= _extended("backport-heartbeat-period", valueUnsignedInt=topic.heartbeat_s)
+        channel["_payload"] = _extended("backport-payload-content", valueCode="id-only")
+        return {**made, "criteria": topic.topic, "meta": {"profile": [f"{_GUIDE}/backport-subscription"]}}
+
+    def _found(self, id: str | None) -> Resource | None:
+        """The Subscription that is known, else one to our endpoint that was made before; others to it are taken away."""
+        if id is not None:
+            response = self._answered(self._wire.send("GET", f"Subscription/{id}"))
+            if response is not None:
+                return {**_document(response.content, self._wire.host), "id": id}
+        every = sorted(self._to_our_endpoint(), key=lambda each: str(each["id"]))
+        for each in every[1:]:
+            self._answered(self._wire.send("DELETE", f"Subscription/{each['id']}"))
+        return every[0] if every else None
+
+    def _to_our_endpoint(self) -> Iterator[Resource]:
+        # Where the server cannot search by it, all are looked at.
+        given = [("url", self._endpoint)] if "url" in declared(self._wire.capabilities, "Subscription") else []
+        for each in _resources(self._wire, "Subscription", given):
+            channel = each.get("channel")
+            if isinstance(channel, dict) and channel.get("endpoint") == self._endpoint:
+                yield each
+
+    def _write(self, method: str, path: str, resource: Resource, before: Resource | None = None) -> str:
+        version = (before or {}).get("meta", {}).get("versionId")
+        headers = {"if-match": f'W/"{version}"'} if version else {}
+        response = self._answered(self._wire.send(method, path, orjson.dumps(resource), headers))
+        if response is None:
+            raise Unavailable(f"{self._wire.host} has no Subscription any more that it had a moment ago", retry_after=_SOON_S)
+        return _id_of(response)
+
+    def _answered(self, response: httpx.Response) -> httpx.Response | None:
+        """The answer, or None where nothing is there."""
+        secrets = [secret.reveal() for secret in self._notifications.secrets]
+        said = sentence(response.content, response.status_code, secrets) if response.status_code >= 400 else ""
+        if response.status_code in (404, 410) and response.request.method != "POST":
+            return None
+        if response.status_code in (409, 412):
+            raise Unavailable(f"{self._wire.host}: somebody else changed the Subscription at the same time", retry_after=_SOON_S)
+        try:
+            return answer(response)
+        except Unavailable as error:
+            raise Unavailable(f"{error}: {said}", error.retry_after, sent=error.sent) from None
+        except (Misconfigured, Rejected) as error:
+            raise Misconfigured(f"the Subscription cannot be kept at the server: {error}: {said}") from None
+
+
+def _check_declared(wire: Wire) -> None:
+    listed = [found.get("type") for each in wire.capabilities.get("rest", []) for found in each.get("resource", [])]
+    if "Subscription" not in listed:
+        raise Misconfigured(f"{wire.host} does not declare Subscriptions: read its changes on a schedule (`changes: true`) instead")
+
+
+def misheard(wire: Wire, topic: FhirTopic, query: FhirQuery) -> Iterator[Finding]:
+    """Why a server would not tell of the query's records: servers take a criteria that nothing ever fits."""
+    _check_declared(wire)
+    if topic.record is None and (query.by != "_id" or query.searched != topic.type):
+        words = f"the query finds {query.searched} by {query.by}: name the element of {topic.type} that holds it (record: subject)"
+        yield Finding("does-not-fit", "record", words)
+    known = declared(wire.capabilities, topic.type) | {"_id", "_lastUpdated", "_has"}
+    for name, _ in parse_qsl(topic.criteria.partition("?")[2], keep_blank_values=True):
+        if name.partition(":")[0].partition(".")[0] not in known:
+            words = f"{wire.host} does not declare the search parameter {name} of {topic.type}: see its CapabilityStatement"
+            yield Finding("does-not-fit", "criteria", words)
+
+
+def records_of(wire: Wire, topic: FhirTopic, notice: Notice) -> Keys:
+    """Whose changes a message tells of: read of the server, never of the message."""
+    if topic.record is None:
+        # Another type than the one that is asked for is no record of the flow: what it stands for is not known.
+        named = [each for each in notice.events if each.focus.startswith(f"{topic.type}/")]
+        return {each.focus: None if each.gone else each.focus.partition("/")[2] for each in named}
+    keys: dict[str, str | None] = {}
+    for type, ids in _by_type(notice.events).items():
+        for start in range(0, len(ids), _AT_ONCE):
+            with suppress(Rejected):
+                for each in _resources(wire, type, [("_id", ",".join(ids[start : start + _AT_ONCE]))]):
+                    keys |= _key(each, topic.record, ids)
+    return keys
+
+
+def _key(resource: Resource, element: str, asked: Collection[str]) -> dict[str, str | None]:
+    """The record that a resource belongs to; none where we wrote it ourselves, and nothing where it does not say."""
+    if resource["id"] not in asked:
+        return {}
+    focus = f"{resource.get('resourceType')}/{resource['id']}"
+    identifiers = resource.get("identifier")
+    systems = [each.get("system") for each in identifiers if isinstance(each, dict)] if isinstance(identifiers, list) else []
+    if _OURS in systems:
+        return {focus: None}
+    reference = resource.get(element)
+    named = reference.get("reference") if isinstance(reference, dict) else None
+    key = named.partition("/_history/")[0].rpartition("/")[2] if isinstance(named, str) else ""
+    return {focus: key} if _ID.fullmatch(key) else {}
+
+
+def _by_type(events: tuple[Told, ...]) -> Mapping[str, list[str]]:
+    """The ids of the changed resources, each once; of what is gone nobody can read whose it was."""
+    ids: dict[str, dict[str, None]] = {}
+    for event in events:
+        if event.focus and not event.gone:
+            type, _, id = event.focus.partition("/")
+            ids.setdefault(type, {})[id] = None
+    return {type: list(found) for type, found in ids.items()}
+
+
+def _resources(wire: Wire, type: str, parameters: list[tuple[str, str]]) -> Iterator[Resource]:
+    """The resources of that type that a search finds."""
+    data = wire.search(type, [*parameters, ("_count", str(max(_AT_ONCE, wire.config.page_size)))])
+    for _ in range(_MOST_PAGES):
+        bundle = _document(data, wire.host)
+        if bundle.get("resourceType") != "Bundle":
+            raise Misconfigured(f"{wire.host} answered a search with something else than a Bundle: check `base_url`")
+        found = [each.get("resource") for each in bundle.get("entry", ())]
+        yield from (each for each in found if isinstance(each, dict) and each.get("resourceType") == type and "id" in each)
+        following = next((link.get("url") for link in bundle.get("link", ()) if link.get("relation") == "next"), None)
+        if following is None:
+            return
+        try:
+            data = wire.next(following)
+        except Ended:
+            raise Unavailable(f"{wire.host} ended a search before its last page") from None
+    raise Unavailable(f"{wire.host} gives pages without end")
+
+
+def _document(data: bytes, host: str) -> Resource:
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise Misconfigured(f"{host} answers with something else than a resource: check `base_url`")
+    return found
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _wait(tries: int) -> float:
+    return min(_SOON_S * 2.0**tries, _LONGEST_S)
+
+
+def _id_of(response: httpx.Response) -> str:
+    """The id of what was written, from the answer's body, or from where it says it is."""
+    try:
+        given = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        given = None
+    if isinstance(given, dict) and given.get("resourceType") == "Subscription" and _ID.fullmatch(str(given.get("id"))):
+        return str(given["id"])
+    found = _LOCATION.search(response.headers.get("location", ""))
+    if response.request.method == "POST" and found is None:
+        raise Unavailable("the server does not say what it has made: it is looked for", retry_after=_SOON_S)
+    return found[1] if found else ""
+
+
+def _extended(name: str, **value: Any) -> Resource:
+    return {"extension": [{"url": f"{_GUIDE}/{name}", **value}]}

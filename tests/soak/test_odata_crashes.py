@@ -1,0 +1,19 @@
+"""Workers that die while they write to an OData service leave nothing undone and nothing done twice."""
+
+from pathlib import Path
+
+import pytest
+from tests.crash_fhir import sends_and_receipts
+from tests.crash_matrix import MakeSink, prepare_ground, run_matrix
+from tests.crash_odata import OdataSink, OdataV4Sink
+
+from fieldline_server.embedded import Postgres
+
+pytestmark = pytest.mark.soak
+
+
+@pytest.mark.parametrize("sink", [OdataSink, OdataV4Sink])
+def test_a_crash_where_it_sends_or_hears_the_answer_changes_nothing(
+    sink: MakeSink, postgres: Postgres, migrated_template: str, tmp_path: Path
+) -> None:
+    assert run_matrix(prepare_ground(postgres, migrated_template, tmp_path), sink, sends_and_receipts) == {}

@@ -48,8 +48,9 @@ class Wait:
 
 def admit(state: TargetState, in_flight: int, now: datetime) -> tuple[TargetState, Wait | None]:
     """The state after asking for one write call, and the wait where it is not allowed."""
-    if state.breaker != "closed" and state.retry_at and now < state.retry_at:
-        return state, Wait((state.retry_at - now).total_seconds(), "its circuit breaker is open")
+    if state.retry_at and now < state.retry_at:
+        why = "its connection paces its requests" if state.breaker == "closed" else "its circuit breaker is open"
+        return state, Wait((state.retry_at - now).total_seconds(), why)
     if state.breaker != "closed" and in_flight > 0:
         return state, Wait(1.0, "one probe at a time while its circuit breaker is half open")
     if in_flight >= state.concurrency:
@@ -66,6 +67,11 @@ def admit(state: TargetState, in_flight: int, now: datetime) -> tuple[TargetStat
 def succeeded(state: TargetState) -> TargetState:
     """The state after a call that reached the target."""
     return replace(state, breaker="closed", failures=0, retry_at=None, reason=None)
+
+
+def paced(state: TargetState, now: datetime, reason: str, wait_s: float) -> TargetState:
+    """The state after a call that we put off ourselves: those behind it wait as long, and the breaker stays as it is."""
+    return replace(state, retry_at=now + timedelta(seconds=wait_s), reason=reason)
 
 
 def failed(state: TargetState, now: datetime, reason: str, *, retry_after_s: float | None, person: bool) -> TargetState:

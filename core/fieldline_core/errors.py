@@ -33,6 +33,10 @@ class Unavailable(FieldlineError):
         self.sent = sent
 
 
+class Paced(Unavailable):
+    """Fieldline itself puts a request off, and has not sent it: no attempt, and nothing that the other side has failed in."""
+
+
 class StoreUnavailable(Unavailable):
     """Fieldline's own database does not answer: leases end by themselves, and work goes on when it is back."""
 

@@ -52,6 +52,11 @@ class Query(Document):
         """Whether a run goes on where the last one stopped, and may meet a record twice."""
         return False
 
+    @property
+    def prepared(self) -> bool:
+        """Whether the system always has to prepare what is read, which takes it minutes or hours."""
+        return False
+
     def reading(self, fields: Collection[str]) -> Self:
         """The same query asking for these fields only, where the system can."""
         return self
@@ -82,11 +87,14 @@ class Page:
 
     Where the system has begun to prepare what is to be read, and is not ready, a page without rows says so: `after` names the work,
     and is to be read on from in `again_s` seconds. Such a page is the last of its reading.
+
+    `left` is said by a last page where the system still keeps what it prepared, though all was read: it is to be given up later.
     """
 
     batch: Batch
     after: Cursor
     again_s: float | None = None
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,10 @@ class Slice:
 
 class Topic(Document):
     """Base of what is listened to, in its system's own language."""
+
+    def beside(self, writes: Sequence[Target]) -> Self:
+        """The same topic for a flow that writes this itself, which is no change to it."""
+        return self
 
 
 class Connector(Protocol):
@@ -151,7 +163,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class Prepares(Protocol):
-    """Has its system prepare what is read, which the system keeps until it is read or given up."""
+    """Has its system prepare what is read, which the system keeps until it is read or given up; cursors name it as their `job`."""
 
     def abandon(self, after: Cursor) -> None:
         """Gives up what the system prepares or keeps for a reading that stopped there; nothing where that is nothing."""

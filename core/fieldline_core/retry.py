@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from fieldline_core.errors import FieldlineError, Misconfigured, Rejected, Unavailable
+from fieldline_core.errors import FieldlineError, Misconfigured, Paced, Rejected, Unavailable
 from fieldline_core.ports import Document
 
 
@@ -48,6 +48,9 @@ def decide(
     if isinstance(error, Misconfigured):
         # A person must act first: the wait does not use up the budget.
         return Again(policy.longest_s, counted=False)
+    if isinstance(error, Paced):
+        # Not all at the same moment.
+        return Again((error.retry_after or 0.0) + min(1.0, policy.first_s) * (1.0 + jitter()), counted=False)
     if attempts >= policy.max_attempts:
         return GiveUp()
     asked = error.retry_after or 0.0 if isinstance(error, Unavailable) else 0.0

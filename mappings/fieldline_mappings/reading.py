@@ -199,7 +199,8 @@ def _midnight(day: pl.Expr, zone: str) -> pl.Expr:
 def _day(given: pl.Expr) -> pl.Expr:
     short, length = pl.when(given.str.len_bytes() <= 10).then(given), given.str.len_bytes()
     basic = pl.when(length == 8).then(short)
-    return pl.coalesce(short.str.to_date("%Y-%m-%d", strict=False), basic.str.to_date("%Y%m%d", strict=False))
+    day = pl.coalesce(short.str.to_date("%Y-%m-%d", strict=False), basic.str.to_date("%Y%m%d", strict=False))
+    return _bounded(day, _FIRST_DAY, _LAST_DAY)
 
 
 def _written_moment(given: pl.Expr) -> pl.Expr:
@@ -208,7 +209,8 @@ def _written_moment(given: pl.Expr) -> pl.Expr:
     seconds = iso.str.replace(r"T(\d\d:\d\d)([^:]|$)", "T${1}:00$2")
     zoned = seconds.str.replace(r"(T[\d:.]+)$", "${1}Z")
     moment = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False)
-    return moment.dt.replace_time_zone(None)
+    ticks = _TICKS["datetime"]
+    return _bounded(moment, _FIRST_DAY * ticks, _LAST_DAY * ticks).dt.replace_time_zone(None)
 
 
 _READERS: dict[Kind, Callable[[pl.Expr, pl.DataType, str], pl.Expr | None]] = {

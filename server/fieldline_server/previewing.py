@@ -13,13 +13,17 @@ from fieldline_server.sourcing import Records, plan_of
 
 
 def preview_flow(
-    engine: Engine, registry: Registry, flow: str, rows: int, by: str, draft: MappingDocument | None = None
-) -> list[dict[str, Any]]:
-    """For each of the first records its key and its features, step by step, by the flow's mapping or a draft."""
+    engine: Engine, registry: Registry, flow: str, rows: int, by: str, draft: MappingDocument | None = None, *,
+    at_once: bool = False,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """For each of the first records its key and its features, step by step, by the flow's mapping or a draft.
+
+    Wanted `at_once`, a source that has to prepare its records is refused; else it is waited for.
+    """
     release = current_release(engine, flow)
     plan = plan_of(registry, release, draft) if draft else engine.parts.plan(release)
     assert isinstance(plan, CompiledPlan)
-    records = Records(engine, release, plan.fields_read())
+    records = Records(engine, release, plan.fields_read(), at_once=at_once)
     with engine.store.transaction("preview") as tx:
         record(tx, "preview.viewed", by, {"flow": flow, "release": release.digest, "count": rows, "draft": draft is not None})
     clock = datetime.now(UTC)

@@ -17,7 +17,7 @@ from fieldline_inference import Registry
 from fieldline_mappings import CompiledPlan, MappingDocument, compile_mapping
 from fieldline_server.lint import read_pieces
 
-_PATIENCE_S = 300.0
+_PATIENCE_S, _PATIENCE_AT_ONCE_S = 300.0, 10.0
 
 
 def mapping_in(text: str, file: str = "") -> MappingDocument:
@@ -49,18 +49,26 @@ def together(plans: Iterable[Plan]) -> Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The source of a release's flow, asked for some fields; `more` are columns that no mapping names."""
+    """The source of a release's flow, asked for some fields; `more` are columns that no mapping names.
+
+    Where they are wanted `at_once`, no source is asked that has to prepare them first.
+    """
 
     engine: Engine
     release: Release
     wanted: Wanted
     more: Sequence[str] = ()
+    at_once: bool = False
 
     def pages(self, rows: int) -> Iterator[Batch]:
         """All records, in pages of at most so many."""
         instead = f"score a record of your own with 'fieldline score {self.release.flow.flow}'"
         connector, query = self._source(Source, "read", instead)
-        for page in pages_of(connector, query, None, rows, _Patience().wait):
+        if self.at_once and query.prepared:
+            flow = self.release.flow.flow
+            raise Misconfigured(f"the source of {flow} prepares its records for minutes: 'fieldline preview {flow}' waits for it")
+        patience = _Patience(_PATIENCE_AT_ONCE_S if self.at_once else _PATIENCE_S)
+        for page in pages_of(connector, query, None, rows, patience.wait):
             yield self._with_children(page.batch.slice(0, rows))
 
     def of(self, keys: Sequence[str]) -> Batch:
@@ -88,7 +96,7 @@ class Records:
 class _Patience:
     """Waits for a source that prepares what is read, but not for longer than somebody looks on."""
 
-    left_s: float = _PATIENCE_S
+    left_s: float
 
     def wait(self, seconds: float) -> None:
         """Waits; raises Unavailable where it has been too long."""

@@ -118,10 +118,13 @@ class Wiring:
         """Which changes the release listens to, in its connector's terms."""
         source, changes = release.flow.source, release.flow.trigger.changes
         assert source is not None
-        topic: Topic = self._asked.get(
-            ("topic", release.id), lambda: self._class(source.connection).Topic.model_validate(changes)
-        )
-        return topic
+
+        def made() -> Topic:
+            topic: Topic = self._class(source.connection).Topic.model_validate(changes)
+            return topic.beside([self.target(release, write) for write in release.flow.writes])
+
+        asked: Topic = self._asked.get(("topic", release.id), made)
+        return asked
 
     def child_query(self, release: Release, lookup: LookupStep) -> Query:
         """What one of the release's lookups reads, in its connector's terms."""

@@ -167,6 +167,60 @@ def test_a_bulk_job_is_polled_without_a_worker(bench: Bench, monkeypatch: pytest
     assert [row["state"] for row in bench.all("SELECT state FROM effect")] == ["confirmed"]
 
 
+class Polled:
+    """A target that takes each slice up at once, and then answers or fails as it is told."""
+
+    def __init__(self, *answers: Exception | Pending | Receipts) -> None:
+        self.answers = list(answers)
+        self.written: list[str] = []
+
+    def write(self, slice: Slice) -> Pending:
+        """The number of what was taken up."""
+        self.written.append(slice.effect_key)
+        return Pending({"job": 7}, 0.0)
+
+    def poll(self, slice: Slice, handle: Any) -> Receipts | Pending:
+        """The next answer; the last one for ever."""
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def poll_until_the_end(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str, polled: Polled) -> str:
+    """The state in which a slice ends whose target is asked at most twice in a row without an answer."""
+    put(name, {"x": (1.0, 0.0)})
+    step = {"name": "answer", "connection": name, "target": {"table": "answers", "fields": {"score": "score"}}}
+    bench.apply(documents(name, writes=[step | {"retry": {"max_attempts": 2}}]))
+    monkeypatch.setattr(memory.Memory, "write", lambda self, slice: polled.write(slice))
+    monkeypatch.setattr(memory.Memory, "poll", lambda self, slice, handle: polled.poll(slice, handle), raising=False)
+    manage.request_run(bench.engine, name, "test")
+    for _ in range(8):
+        bench.drain()
+        hasten(bench)
+    return str(bench.all("SELECT e.state FROM effect e JOIN flow f ON f.id = e.flow_id WHERE f.name = %s", name)[0]["state"])
+
+
+@pytest.mark.parametrize("error", [Unavailable("no connection"), Rejected("no such question")], ids=["away", "refused"])
+def test_what_a_target_took_up_is_unknown_and_not_refused_where_it_cannot_be_asked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    polled = Polled(error)
+    assert poll_until_the_end(bench, monkeypatch, "unasked", polled) == "unknown"
+
+    polled.answers = [Receipts(1)]
+    replay(bench.engine, "unasked", "test")
+    bench.drain()
+
+    assert [row["state"] for row in bench.all("SELECT state FROM effect")] == ["confirmed"]
+    assert polled.written == [polled.written[0]] * 2
+
+
+def test_a_poll_that_was_answered_clears_the_failures_before_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    away, busy = Unavailable("no connection"), Pending({"job": 7}, 0.0)
+    assert poll_until_the_end(bench, monkeypatch, "lively", Polled(away, busy, away, busy, away, Receipts(1))) == "confirmed"
+
+
 def test_a_paused_flow_moves_nothing_until_it_is_resumed(bench: Bench) -> None:
     put("paused", {"x": (1.0, 0.0)})
     bench.apply(documents("paused"))

@@ -115,6 +115,7 @@ class Exporting:
         self.files: list[tuple[Any, ...] | None] = [None] * len(FILES)
         self.ranges = True
         self.errors: list[dict[str, Any]] = []
+        self.deletes: list[tuple[Any, ...]] = []
         self.begun = 0
 
     def __call__(self, asked: Asked) -> tuple[Any, ...]:
@@ -124,7 +125,7 @@ class Exporting:
             self.begun += 1
             return 202, {}, {"content-location": f"/fhir/jobs/{self.begun}"}
         if asked.method == "DELETE":
-            return 202, {}
+            return self.deletes.pop(0) if self.deletes else (202, {})
         if asked.path.startswith("/fhir/jobs/"):
             return self.polls.pop(0) if self.polls else (200, self._manifest(self.files_at or "/fhir/files"))
         if name == "error":
@@ -223,11 +224,25 @@ def test_credentials_go_to_the_servers_own_address_only() -> None:
             list(connector.read(query_of(), ready(connector, query_of()), 100))
 
 
+@pytest.mark.parametrize("changes", [False, True])
+def test_a_job_that_was_read_and_not_deleted_is_named_by_the_last_cursor(changes: bool) -> None:
+    with exporting() as (script, server, connector):
+        script.polls, script.deletes = [], [(500, {})]
+        query = query_of(changes=changes)
+        *_, before, last = connector.read(query, ready(connector, query), 100)
+        assert (before.left, last.left, len(last.batch)) == (False, True, 0)
+        connector.abandon(json.loads(json.dumps(last.after)))
+        assert [asked.path for asked in server.asked if asked.method == "DELETE"] == ["/fhir/jobs/1"] * 2
+        # The next run begins a job of its own.
+        assert not changes or next(connector.read(query, last.after, 100)).after["job"].endswith("/jobs/2")
+
+
 def test_an_export_that_is_gone_is_begun_anew_before_anything_was_read() -> None:
-    with exporting() as (script, _, connector):
+    with exporting() as (script, server, connector):
         script.polls = [(404, {})]
         assert rows_of(list(pages_of(connector, query_of(), None, 3))) == ROWS
         assert script.begun == 2
+        assert [asked.path for asked in server.asked if asked.method == "DELETE"] == ["/fhir/jobs/1", "/fhir/jobs/2"]
         script.files[2] = (410, b"")
         with pytest.raises(Rejected, match="run the flow again"):
             list(pages_of(connector, query_of(), None, 3))
@@ -269,7 +284,7 @@ def test_an_export_that_takes_too_long_or_is_throttled_waits_and_ends() -> None:
         script.polls = [(429, {}, {"retry-after": "7"}), (202, {})]
         query = query_of(longest_s=5)
         (throttled,) = connector.read(query, ready(connector, query), 3)
-        assert throttled.again_s == 7.0
+        assert throttled.again_s == 5.0
         # This process keeps quiet for so long; another one has not heard of it.
         with again(connector) as other:
             with pytest.raises(Misconfigured, match="longest_s"):

@@ -34,8 +34,8 @@ TARGET = {"operation": "idoc", "idoc": IDOC, "key": "E1EDK01.BELNR", "fields": {
 STATUS = {"idocs": {"status": {"entity_set": "IdocControls", "asks": 3}}}
 
 
-def shop_with_status() -> Shop:
-    control = Kind({"DOCNUM": "String", "ARCKEY": 'String MaxLength="70"', "STATUS": "String"}, keys=("DOCNUM",))
+def shop_with_status(arckey: str = 'String MaxLength="70"') -> Shop:
+    control = Kind({"DOCNUM": "String", "ARCKEY": arckey, "STATUS": "String"}, keys=("DOCNUM",))
     return filled(2, 0, kinds={**kinds(), "IdocControls": control})
 
 
@@ -140,7 +140,7 @@ def test_a_repeat_finds_by_the_arckey_what_has_arrived_and_sends_the_rest() -> N
         assert isinstance(connector.write(sent(2, fence=2, overtaken=frozenset({0}))), Pending)
         assert [idoc.findtext("E1EDK01/BELNR") for idoc in shop.idocs] == ["O0", "O1"]
         arrived(shop, "53", "53")
-        answer = connector.poll(sent(2, fence=3, overtaken=frozenset({0})), {"asked": 0, "refused": {}})
+        answer = connector.poll(sent(2, fence=3, overtaken=frozenset({0})), {"asked": 0, "refused": {}, "aside": []})
     assert isinstance(answer, Receipts)
     assert outcomes(answer) == [WRITTEN, WRITTEN]
 
@@ -153,6 +153,79 @@ def test_an_overtaken_row_is_not_sent() -> None:
     assert [idoc.findtext("E1EDK01/BELNR") for idoc in shop.idocs] == ["O1"]
 
 
+def test_only_what_was_set_aside_when_it_was_sent_is_told_as_overtaken() -> None:
+    shop = shop_with_status()
+    with connected(shop, **STATUS) as connector:
+        first = connector.write(sent(3, overtaken=frozenset({1})))
+        assert isinstance(first, Pending)
+        # The third one was overtaken as well, but after SAP had it: it does not show its status yet.
+        del shop.idocs[1]
+        arrived(shop, "53")
+        last = connector.poll(sent(3, fence=2, overtaken=frozenset({1, 2})), {**first.handle, "asked": 9})
+    assert isinstance(last, Receipts)
+    assert outcomes(last) == [WRITTEN, Outcome.SUPERSEDED, UNKNOWN]
+
+
+def test_without_a_status_each_idoc_is_a_slice_of_its_own() -> None:
+    target = OdataTarget.model_validate(TARGET)
+    # A replay of one that is unknown would send again those of its slice that were accepted.
+    assert connection("https://s4.example/service").max_rows(target) == 1
+    assert connection("https://s4.example/service", **STATUS).max_rows(target) == 50
+
+
+def test_a_status_that_cannot_be_asked_for_does_not_make_unsent_what_was_sent() -> None:
+    shop = shop_with_status()
+    with connected(shop, **STATUS) as connector:
+        shop.faults.append({"on": "GET IdocControls", "status": 429, "headers": {"retry-after": "3"}})
+        with pytest.raises(Unavailable) as caught:
+            connector.write(sent(1, fence=2))
+    assert (caught.value.sent, caught.value.retry_after) == (True, 3.0)
+
+
+def test_what_surely_was_not_sent_is_not_all_of_it_where_others_have_arrived() -> None:
+    shop = shop_with_status()
+    with connected(shop, **STATUS) as connector:
+        shop.put("IdocControls", DOCNUM="1", ARCKEY=marks(sent(2))[0], STATUS="53")
+        shop.faults.append({"on": PORT, "status": 429})
+        with pytest.raises(Unavailable) as caught:
+            connector.write(sent(2, fence=2))
+    assert caught.value.sent
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "wait"), [(429, Unavailable, 3.0), (501, Unavailable, None), (403, Misconfigured, None)]
+)
+def test_an_error_behind_idocs_that_were_accepted_keeps_its_kind_and_wait(
+    status: int, error: type[Exception], wait: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fieldline_connectors.odata.idoc_out._MOST_BYTES", 1)
+    shop = shop_with_status()
+    with connected(shop, **STATUS) as connector:
+        shop.faults += [{"on": PORT, "status": 200}, {"on": PORT, "status": status, "headers": {"retry-after": "3"}}]
+        with pytest.raises(error) as caught:
+            connector.write(sent(2))
+    assert (getattr(caught.value, "sent", None), getattr(caught.value, "retry_after", None)) == (
+        (True, wait) if error is Unavailable else (None, None)
+    )
+
+
+@pytest.mark.parametrize("arckey", ['String MaxLength="40"', "Int32", "Guid"])
+def test_a_view_in_which_no_idoc_can_be_found_is_refused(arckey: str) -> None:
+    with connected(shop_with_status(arckey), **STATUS) as connector:
+        (found,) = connector.check_target(OdataTarget.model_validate(TARGET), {})
+        assert "must be a text of 64 characters" in found.message
+        with pytest.raises(Misconfigured, match="ARCKEY of IdocControls, by which an IDoc is found"):
+            connector.write(sent(1, fence=2))
+
+
+def test_a_refusal_repeats_no_value_of_the_record() -> None:
+    shop = filled(2, 0)
+    slice = replace(sent(1), batch=Batch.of(["Miller Ltd"], sent(1).batch.frame))
+    with connected(shop) as connector:
+        shop.faults.append({"on": PORT, "status": 400, "body": b"Customer Miller Ltd does not exist"})
+        assert written(connector, slice)[0].reason == "SAP refused the IDoc: Customer … does not exist [400]"
+
+
 def test_one_idoc_that_is_refused_does_not_stop_the_others() -> None:
     shop = filled(2, 0)
     with connected(shop) as connector:
@@ -163,16 +236,19 @@ def test_one_idoc_that_is_refused_does_not_stop_the_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "error", "words"),
+    ("page", "kind", "error", "words"),
     [
-        (b"<html><body><form><input type='password'></form></body></html>", Misconfigured, "login page"),
-        (b"<!DOCTYPE html><html><title>Something else</title></html>", Unavailable, "did not say that it accepted"),
+        (b"<html><body><form><input type='password'></form></body></html>", "text/html", Misconfigured, "login page"),
+        (b"<!DOCTYPE html><html><title>Something else</title></html>", "", Unavailable, "did not say that it accepted"),
+        (b"\xef\xbb\xbf<HTML><input type=password>", "", Misconfigured, "login page"),
+        (b"<?xml version='1.0'?>\n<!-- x --><html xmlns='x'><input type='password'/></html>", "", Misconfigured, "login page"),
+        (b"Please log in", "application/xhtml+xml", Unavailable, "did not say that it accepted"),
     ],
 )
-def test_a_page_with_the_status_200_is_no_acceptance(page: bytes, error: type[Exception], words: str) -> None:
+def test_a_page_with_the_status_200_is_no_acceptance(page: bytes, kind: str, error: type[Exception], words: str) -> None:
     shop = shop_with_status()
     with connected(shop, **STATUS) as connector:
-        shop.faults.append({"on": PORT, "status": 200, "headers": {"content-type": "text/html"}, "body": page})
+        shop.faults.append({"on": PORT, "status": 200, "headers": {"content-type": kind}, "body": page})
         with pytest.raises(error, match=words):
             connector.write(sent(1))
 

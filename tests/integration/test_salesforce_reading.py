@@ -208,6 +208,13 @@ def test_a_record_type_that_allows_fewer_values_is_discovered_and_linted(org: Si
     assert "takes only A, B, C, D; records of the type Partner take only A, B. The formula may" in said[None][0].message
     assert str(wrong.severity) == "error"
     assert "it takes A, B, C, D, and the mapping can give Hot" in wrong.message
+    # An org without calls left for this still shows what it holds.
+    org.faults({"kind": "total", "path": "*picklist-values*", "times": None})
+    with closing(Salesforce(org.config(objects=["Contact", "Lead"]))) as connector:
+        contact_seen, lead_seen = connector.discover().entities
+    assert {tuple(field.narrowed) for field in contact_seen.fields} == {()}
+    assert any(field.samples for field in lead_seen.fields)
+    org.faults()
     # The org keeps to it: a value of the list that the record's type does not allow is refused.
     contact = org.create("Contact", LastName="Person", RecordTypeId=partner)
     with pytest.raises(httpx.HTTPStatusError, match="400"):

@@ -189,16 +189,36 @@ def test_a_bulk_job_does_nothing_before_its_id_is_safe(org: SimulatedOrg) -> Non
     assert [job["state"] for job in org.status()["jobs"] if job["id"] == lost.handle["job"]] == ["Open"]
 
 
-def test_rows_that_are_overtaken_before_the_job_starts_are_not_in_it(org: SimulatedOrg) -> None:
+class Died(Exception):
+    """The process ended."""
+
+
+@pytest.mark.parametrize("dies_at", ["", "salesforce.job.abort:after", "salesforce.job.upload:after"])
+def test_rows_that_are_overtaken_before_the_job_starts_are_not_in_it(
+    org: SimulatedOrg, dies_at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def point(site: str) -> None:
+        if site == dies_at:
+            raise Died
+
     batch = answers(org.leads(300))
     slice = Slice(KEY, 1, SalesforceTarget(object="Lead", fields=FIELDS), batch)
     with closing(Salesforce(org.config(bulk_write_from=100))) as connector:
         first = connector.write(slice)
         assert isinstance(first, Pending)
-        answer = connector.poll(replace(slice, overtaken=frozenset({7})), first.handle)
+        slice = replace(slice, overtaken=frozenset({7}))
+        if dies_at:
+            # Behind the abort, and before another job's id is safe: the next poll has the old one only.
+            monkeypatch.setattr("fieldline_core.crash.point", point)
+            with pytest.raises(Died):
+                connector.poll(slice, first.handle)
+            monkeypatch.undo()
+        answer = connector.poll(slice, first.handle)
         while isinstance(answer, Pending):
-            answer = connector.poll(replace(slice, overtaken=frozenset({7})), answer.handle)
+            answer = connector.poll(slice, answer.handle)
+    assert outcomes(answer) == {Outcome.WRITTEN: 299, Outcome.SUPERSEDED: 1}
     assert answer[7].outcome is Outcome.SUPERSEDED
+    assert [job["state"] for job in org.status()["jobs"] if job["id"] == first.handle["job"]] == ["Aborted"]
     assert held(org).keys() == set(batch.keys) - {batch.keys[7]}
 
 

@@ -255,9 +255,11 @@ def test_an_idoc_that_is_accepted_is_not_posted_yet(simulator: sap.Simulator) ->
     place = f"{simulator.url}/sap/bc/idoc_xml?sap-client=100"
     caller = Caller(simulator, 4)
     with closing(caller.http) as http:
-        assert http.post(place, content=IDOC, headers={"content-type": "text/xml"}).status_code == 200
+        padded = IDOC.replace(b"</ORDERS05>", b"<!--%b--></ORDERS05>" % (b"x" * 10_000))
+        assert http.post(place, content=padded, headers={"content-type": "text/xml"}).status_code == 200
         ((row),) = caller.rows("Z_IDocStatus")
         assert (row["Status"], row["Mestyp"], row["RefDocnum"]) == ("64", "ORDERS", "77")
+        assert (row["Content"][:10], len(row["Content"])) == ("<ORDERS05>", 4_000)
         http.put(f"{simulator.url}/_sim/idocs/{row['Docnum']}", json={"status": "53"}).raise_for_status()
         assert caller.rows("Z_IDocStatus")[0]["StatusText"] == "Application document posted"
         for wrong in (b"<a/>", b"no xml", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'):

@@ -3,17 +3,21 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.engines import Bench, answers, documents, put
 
-from fieldline_core.errors import Fenced
+from fieldline_core.errors import Fenced, Unavailable
 from fieldline_core.flow import Release
 from fieldline_core.pipeline import manage
+from fieldline_core.pipeline.listen import Listeners
 from fieldline_core.pipeline.place import begin
 from fieldline_core.pipeline.subscribe import catch_up, keep, take_told
-from fieldline_core.ports import Change, Cursor, Heard, Subscribed
+from fieldline_core.ports import Change, Cursor, Heard, HookRequest, Subscribed
+from fieldline_server.api import hooks
+from fieldline_server.api.problems import TooMany
 from fieldline_server.doctor import _feeds
 
 NAME = "telling"
@@ -56,7 +60,7 @@ def test_a_subscription_is_kept_with_its_place_its_trouble_and_its_gap(bench: Be
         ended.clear()
         connector = Keeping(ended, *stands)
         monkeypatch.setattr(bench.engine.parts, "connector", lambda name: connector)
-        keep(bench.engine, release_of(bench), ended)
+        list(keep(bench.engine, release_of(bench), ended))
         return connector.places
 
     trouble = Subscribed({"id": "s"}, 0.0, problem="the server has set it to error")
@@ -77,7 +81,7 @@ def test_a_subscription_is_kept_with_its_place_its_trouble_and_its_gap(bench: Be
     monkeypatch.setattr(bench.engine.parts, "connector", lambda name: Slow(ended, Subscribed({"id": "u"}, 0.0)))
     ended.clear()
     with pytest.raises(Fenced):
-        keep(bench.engine, release_of(bench), ended)
+        list(keep(bench.engine, release_of(bench), ended))
     monkeypatch.undo()
 
 
@@ -104,3 +108,89 @@ def test_what_messages_tell_is_stored_once_and_what_they_missed_is_read_after_th
     assert answers(NAME) == {"r1": 2.0, "r2": 10.0}
     catch_up(bench.engine)
     assert len(bench.all("SELECT 1 FROM run WHERE kind = 'batch'")) == 2
+
+
+def test_a_flow_that_cannot_be_read_pauses_and_one_that_listens_no_more_has_missed_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def miss() -> None:
+        manage.request_run(bench.engine, NAME, "test")
+        take_told(bench.engine, release_of(bench), telling(gap=True))
+        bench.drain()
+
+    def runs() -> int:
+        return len(bench.all("SELECT 1 FROM run WHERE kind = 'batch'"))
+
+    miss()
+    with monkeypatch.context() as broken:
+        broken.setattr(bench.engine.parts, "query", lambda release: None)
+        catch_up(bench.engine)
+        catch_up(bench.engine)
+    (paused,) = bench.all("SELECT paused_by, paused_reason FROM flow")
+    assert paused["paused_by"] == "engine"
+    assert "no run can read the changes that it missed: the flow telling has no source" in paused["paused_reason"]
+    assert runs() == 1
+    manage.resume_flow(bench.engine, NAME, "test")
+    catch_up(bench.engine)
+    assert runs() == 2
+    bench.drain()
+
+    miss()
+    bench.apply(documents(NAME, trigger={"every": "1h"}))
+    catch_up(bench.engine)
+    assert (runs(), bench.all("SELECT missed_at FROM feed")[0]["missed_at"]) == (3, None)
+
+
+class Slow:
+    """A connector whose system does not answer until it is let."""
+
+    Topic = None
+
+    def __init__(self) -> None:
+        self.asked, self.let = threading.Event(), threading.Event()
+
+    def subscribe(self, topic: Any, flow: str, place: Cursor | None) -> Subscribed:
+        """A look that takes long."""
+        self.asked.set()
+        assert self.let.wait(60.0)
+        return Subscribed({}, 3_600.0)
+
+    def check_topic(self, topic: Any, query: Any) -> None:
+        """Finds nothing."""
+
+    def told(self, topic: Any, request: HookRequest) -> Any:
+        """Asks the system."""
+        raise AssertionError("the system was asked")
+
+
+def test_a_listener_that_waits_for_its_system_keeps_nobody_waiting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, listeners = Slow(), Listeners(bench.engine)
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.engine.parts, "connector", lambda name: slow)
+        listeners._match()
+        assert slow.asked.wait(60.0)
+        (first,) = listeners._running.values()
+    bench.apply(documents(NAME, trigger={"changes": {"table": "answers"}}))
+    listeners._match()
+    assert (first.is_alive(), listeners._running) == (True, {})
+    first._wait_s = 60.0
+    slow.let.set()
+    first.join()
+    # What was kept well makes the next trouble be looked at soon again.
+    assert first._wait_s == 2.0
+    listeners._match()
+    assert [place[1] for place in listeners._running] == [release_of(bench).id]
+    listeners._part()
+    assert listeners._leaving
+    assert not any(each.is_alive() for each in listeners._leaving)
+
+
+def test_a_message_for_which_there_is_no_room_makes_nobody_ask_its_system(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(now_s: float) -> None:
+        raise Unavailable("too many events wait", retry_after=10.0)
+
+    monkeypatch.setattr(bench.engine.parts, "connector", lambda name: Slow())
+    backend = cast(hooks.Backend, SimpleNamespace(engine=bench.engine, intake=SimpleNamespace(check=full)))
+    with pytest.raises(TooMany):
+        hooks._take_told(backend, release_of(bench), cast(HookRequest, None))
+    monkeypatch.undo()

@@ -1,6 +1,6 @@
 """Reads that wait for their source: begun once, asked after without a worker, given up with their run."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -8,12 +8,13 @@ from tests.engines import Bench, answers, documents, records
 
 from fieldline_connectors import memory
 from fieldline_core.batch import Batch
-from fieldline_core.errors import Unavailable
+from fieldline_core.errors import Misconfigured, Unavailable
 from fieldline_core.pipeline import manage
 from fieldline_core.pipeline.invariants import check_invariants
 from fieldline_core.ports import Cursor, Page
 from fieldline_server.cli import progress
 from fieldline_server.embedded import Postgres
+from fieldline_server.previewing import preview_flow
 
 _ROWS = records({"x": (1.0, 0.0), "y": (2.0, 0.0), "z": (3.0, 0.0)})
 
@@ -25,12 +26,15 @@ class Preparing:
         self.polls, self.wait_s = polls, wait_s
         self.jobs = 0
         self.abandoned: list[Cursor] = []
-        self.fails = 0
+        self.fails, self.deletes_fail = 0, 1
+        self.leaves = False
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def read(self, connector: memory.Memory, query: Any, after: Cursor | None, limit: int) -> Iterator[Page]:
         """Begins a job, is asked after it, and gives its rows one by one."""
         if after is None:
             self.jobs += 1
+            self.meanwhile()
             yield Page(_part(0, 0), {"job": self.jobs, "at": 0}, self.wait_s)
         elif self.polls > 0:
             self.polls -= 1
@@ -40,11 +44,13 @@ class Preparing:
         else:
             for at in range(after["at"], 3):
                 yield Page(_part(at, 1), {**after, "at": at + 1})
+            if self.leaves:
+                yield Page(_part(0, 0), {**after, "at": 3}, left=True)
 
     def abandon(self, connector: memory.Memory, after: Cursor) -> None:
-        """Notes what was given up; the first time that fails."""
+        """Notes what was given up; the first times that fails."""
         self.abandoned.append(after)
-        if len(self.abandoned) == 1:
+        if len(self.abandoned) <= self.deletes_fail:
             raise Unavailable("the source does not answer")
 
 
@@ -112,3 +118,51 @@ def test_what_a_source_prepared_for_a_run_that_ends_early_is_given_up(
     assert [row["state"] for row in manage.list_runs(bench.engine, id=run)] == [state]
     assert [each["job"] for each in source.abandoned] == [1, 1]
     assert source.jobs == 1
+
+
+@pytest.mark.parametrize("ends", ["exhausted", "read"])
+def test_what_cannot_be_given_up_is_tried_again_after_ever_longer_waits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    preparing(monkeypatch, source := Preparing(polls=0))
+    source.deletes_fail, source.leaves = 3, True
+    bench.apply(documents(ends))
+    run = manage.request_run(bench.engine, ends, "test")
+    bench.step()
+    if ends == "exhausted":
+        # As after many attempts of its own; those to give up what is left are counted anew.
+        bench.all("UPDATE run SET attempts = 20 WHERE id = %s RETURNING 1", run)
+        manage.cancel_run(bench.engine, run, "test", "no more")
+    waits = []
+    while len(source.abandoned) < 4:
+        bench.drain()
+        due = "SELECT round(extract(epoch FROM due_at - now()) / 60)::int AS minutes, prepared FROM run WHERE id = %s"
+        (row,) = bench.all(due, run)
+        waits.append((row["minutes"], row["prepared"]))
+        bench.all("UPDATE run SET due_at = now() WHERE id = %s RETURNING 1", run)
+    bench.drain()
+    assert waits == [(1, True), (2, True), (4, True), (8, False)]
+    assert [each["job"] for each in source.abandoned] == [1] * 4
+    if ends == "read":
+        assert answers("read") == {"x": 2.0, "y": 4.0, "z": 6.0}
+
+
+def test_what_was_begun_for_a_run_that_was_cancelled_meanwhile_is_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preparing(monkeypatch, source := Preparing(polls=1))
+    bench.apply(documents("meanwhile"))
+    run = manage.request_run(bench.engine, "meanwhile", "test")
+    source.meanwhile = lambda: manage.cancel_run(bench.engine, run, "test", "no more")
+    bench.drain()
+    assert source.abandoned == [{"job": 1, "at": 0}]
+
+
+def test_a_preview_that_cannot_wait_asks_no_source_that_prepares(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    preparing(monkeypatch, source := Preparing(polls=1))
+    bench.apply(documents("previewed"))
+    monkeypatch.setattr(memory.MemoryQuery, "prepared", property(lambda query: True))
+    with pytest.raises(Misconfigured, match="'fieldline preview previewed' waits for it"):
+        preview_flow(bench.engine, bench.registry, "previewed", 2, "test", at_once=True)
+    assert source.jobs == 0
+    assert [each["key"] for each in preview_flow(bench.engine, bench.registry, "previewed", 2, "test")] == ["x"]

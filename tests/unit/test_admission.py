@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldline_core.admission import OPEN_AFTER, TargetState, Wait, admit, failed, succeeded
+from fieldline_core.admission import OPEN_AFTER, TargetState, Wait, admit, failed, paced, succeeded
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FREE = TargetState(concurrency=2, rate_per_s=None, burst=10, tokens=10, refilled_at=NOW)
@@ -71,3 +71,12 @@ def test_a_target_that_says_when_or_needs_a_person_is_left_alone_at_once(
 
     assert state.retry_at == NOW + timedelta(seconds=wait_s)
     assert admit(state, 0, NOW)[1] is not None
+
+
+@pytest.mark.parametrize("breaker", ["closed", "half_open"])
+def test_a_call_that_we_put_off_ourselves_holds_the_others_and_leaves_the_breaker_as_it_is(breaker: str) -> None:
+    state = paced(replace(FREE, breaker=breaker, failures=3), NOW, "too many in this minute", 40.0)
+
+    held, wait = admit(state, 0, NOW)
+    assert (held.breaker, held.failures, wait and wait.seconds) == (breaker, 3, 40.0)
+    assert admit(state, 0, NOW + timedelta(seconds=40))[1] is None

@@ -112,7 +112,7 @@ def test_every_changed_resource_is_read_whatever_becomes_of_the_messages(data: s
     count = data.draw(st.integers(1, 12))
     ids = data.draw(st.lists(st.sampled_from("abcd"), min_size=count, max_size=count))
     sent = data.draw(st.lists(st.lists(st.integers(1, count), min_size=1, max_size=3, unique=True), max_size=20))
-    place: Cursor | None = data.draw(st.sampled_from([None, {"Subscription/s": 0}]))
+    place: Cursor | None = data.draw(st.sampled_from([None, {"numbers": [["Subscription/s", 0]]}]))
     read: set[int] = set()
     taken: set[str] = set()
     for numbers in [*sent, None]:
@@ -127,7 +127,17 @@ def test_every_changed_resource_is_read_whatever_becomes_of_the_messages(data: s
             read |= set(range(1, newest + 1))
     assert read == set(range(1, count + 1))
     assert len(taken) == len({n for numbers in sent for n in numbers})
-    assert place == {"Subscription/s": count}
+    assert place == {"numbers": [["Subscription/s", count]]}
+
+
+def test_of_many_subscriptions_the_one_heard_longest_ago_is_forgotten() -> None:
+    place: Cursor | None = None
+    for name in ("z", "a", "y", "b", "z", "x"):
+        message = notification("handshake", 3, r4b=True)
+        message["entry"][0]["resource"]["subscription"]["reference"] = f"Subscription/{name}"
+        place = told(message, place).after
+    assert place is not None
+    assert [each[0] for each in place["numbers"]] == [f"Subscription/{name}" for name in ("y", "b", "z", "x")]
 
 
 @given(st.binary(max_size=200) | TREES)

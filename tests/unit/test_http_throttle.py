@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldline_connectors.http import UNTHROTTLED, OfProcess, Throttle, ThrottledConfig
-from fieldline_core.errors import StoreUnavailable, Unavailable
+from fieldline_connectors.http import IN_TURN, UNTHROTTLED, OfProcess, Throttle, ThrottledConfig, guarded_client
+from fieldline_core.errors import Paced, StoreUnavailable, Unavailable
 
 LASTS_S = 30.0
 
@@ -30,7 +30,10 @@ class Clock:
 def workers(count: int, clock: Clock, **settings: int) -> list[Throttle]:
     """So many workers of one connection."""
     shared = OfProcess()
-    made = [Throttle(ThrottledConfig(**settings, total_timeout_s=LASTS_S), lambda: clock.now, clock.sleep) for _ in range(count)]
+    made = [
+        Throttle(ThrottledConfig(**settings, total_timeout_s=LASTS_S), "https://ehr/fhir", lambda: clock.now, clock.sleep)
+        for _ in range(count)
+    ]
     for each in made:
         each.shared = shared
     return made
@@ -47,7 +50,7 @@ def entered(throttle: Throttle) -> str:
     """The name of a request that may go out; empty where it may not, and there is a time to come back."""
     try:
         return throttle.enter("ehr", LASTS_S)
-    except Unavailable as error:
+    except Paced as error:
         return "" if error.retry_after and not error.sent else "without a time"
 
 
@@ -166,3 +169,63 @@ def test_what_another_version_kept_is_forgotten() -> None:
     (throttle,) = workers(1, Clock())
     throttle.shared.update("throttle", lambda kept: b'{"sent": 3}')
     assert throttle.enter("ehr", LASTS_S)
+
+
+def test_a_request_behind_others_of_its_write_waits_for_its_turn() -> None:
+    clock = Clock()
+    (throttle,) = workers(1, clock, requests_per_minute=2)
+    with client(throttle, lambda request: httpx.Response(200)) as http:
+        for _ in range(6):
+            http.get("https://ehr/", extensions=IN_TURN)
+        with pytest.raises(Paced):
+            http.get("https://ehr/")
+    assert 120 <= sum(clock.slept) <= 130
+
+
+def test_a_long_download_keeps_its_place_while_it_arrives_and_loses_it_soon_where_its_worker_died() -> None:
+    clock = Clock()
+    one, other = workers(2, clock, max_concurrent=1)
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(30):
+            clock.now += 100
+            yield b"x"
+
+    long = {"total_timeout_s": 3_600}
+    with (
+        client(one, lambda request: httpx.Response(200, stream=Chunks(chunks()))) as http,
+        http.stream("GET", "https://ehr/file", extensions=long) as response,
+    ):
+        arriving = response.iter_raw()
+        for _ in range(30):
+            assert next(arriving)
+            assert not entered(other)
+        clock.now += 131
+        assert entered(other)
+
+
+class Chunks(httpx.SyncByteStream):
+    """An answer that arrives piece by piece."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces
+
+
+def test_a_host_that_only_keeps_files_for_the_server_has_nobody_else_wait() -> None:
+    clock = Clock()
+    (throttle,) = workers(1, clock)
+    busy = httpx.Response(503, headers={"retry-after": "600"})
+    with client(throttle, lambda request: busy if request.url.host == "files" else httpx.Response(200)) as http:
+        assert http.get("https://files/export.ndjson").status_code == 503
+        assert http.get("https://ehr:443/Patient").status_code == 200
+    assert not clock.slept
+
+
+@pytest.mark.parametrize(("at_once", "connections"), [(1, 20), (8, 20), (100, 101)])
+def test_a_process_has_a_connection_for_each_request_that_may_go_out_at_once(at_once: int, connections: int) -> None:
+    (throttle,) = workers(1, Clock(), max_concurrent=at_once)
+    with guarded_client(ThrottledConfig(), connections=throttle.connections) as http:
+        assert http._transport._pool._max_connections == connections  # type: ignore[attr-defined]

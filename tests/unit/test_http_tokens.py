@@ -82,6 +82,17 @@ def test_a_request_is_sent_once_more_with_another_token_and_then_refused() -> No
     assert seen == ["Bearer t-1", "Bearer t-2", "Bearer t-2", "Bearer t-3"]
 
 
+def test_a_login_that_broke_off_has_sent_nothing_of_what_it_was_for() -> None:
+    def breaks_off(secret: str) -> Token:
+        raise Unavailable("login did not answer in time", 7.0, sent=True)
+
+    tokens = Tokens(Token, "s", lambda: ("t",), breaks_off)
+    for ask in (tokens.current, lambda: tokens.instead_of(Token("old", 0.0))):
+        with pytest.raises(Unavailable, match="did not answer") as caught:
+            ask()
+        assert (caught.value.sent, caught.value.retry_after) == (False, 7.0)
+
+
 @pytest.mark.parametrize(
     ("told", "lasts_s"), [(3600, 3540), ("3600", 3540), (20, 5), (1, 1), (None, 240), (True, 240), ("soon", 240), (10**12, 86340)]
 )

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from fieldline_connectors.odata.errors import fault, masked, translated
+from fieldline_core.errors import Unavailable
 
 HTML = "<!DOCTYPE html><html><head><title>Logon Error Message</title><style>b {}</style></head><p>client 999</p></html>"
 
@@ -63,6 +64,26 @@ def test_what_we_asked_for_or_sent_is_left_out_of_what_a_service_says_of_it() ->
     words = b"Partner Hara of MILLER has the name Zo\xc3\xab; currency USD is not known to stahlbau"
     error = translated(httpx.Response(400, content=words, request=request), "s4, api", reading=False)
     assert str(error) == "s4, api: Partner … of … has the name …; currency … is not known to … [400]"
+
+
+def test_values_that_the_request_does_not_show_are_left_out_where_they_are_given() -> None:
+    request = httpx.Request("POST", "https://s4/sap/bc/idoc_xml", content=b"<ORDERS05/>")
+    answer = httpx.Response(500, content=b"Customer Miller Ltd does not exist", request=request)
+    error = translated(answer, "s4", reading=False, values=["Miller Ltd"])
+    assert str(error) == "s4: Customer … does not exist [500]"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "reading", "sent"),
+    [(503, {}, False, True), (503, {"retry-after": "3"}, False, False), (503, {}, True, False), (429, {}, False, False)],
+)
+def test_a_gateway_that_names_no_time_to_come_back_may_have_passed_a_write_on(
+    status: int, headers: dict[str, str], reading: bool, sent: bool
+) -> None:
+    answer = httpx.Response(status, headers=headers, request=httpx.Request("POST", "https://s4/api"))
+    error = translated(answer, "s4", reading=reading)
+    assert isinstance(error, Unavailable)
+    assert error.sent is sent
 
 
 def test_locks_and_limits_are_told_from_refusals() -> None:

@@ -140,6 +140,16 @@ def test_types_that_are_based_on_each_other_in_a_circle_end() -> None:
     assert service(circle.encode(), lambda uri: SHARED).entity_set("Orders").type.keys == ("ID",)
 
 
+def test_complex_types_that_multiply_each_other_end() -> None:
+    inner = "".join(f'<Property Name="P{number}" Type="API.L{{}}"/>' for number in range(1_000))
+    nested = "".join(f'<ComplexType Name="L{level}">{inner.format(*[level + 1] * 1_000)}</ComplexType>' for level in range(5))
+    bomb = V2.replace("<ComplexType", f"{nested}<ComplexType", 1).replace(
+        '<Property Name="Photo" Type="Edm.Binary"/>', inner.format(*[0] * 1_000)
+    )
+    properties = service(bomb.encode(), nothing).entity_set("Partners").type.properties
+    assert list(properties) == ["Partner", "Born", "Limit", "Address.City"]
+
+
 def test_a_name_that_is_not_there_is_answered_by_those_that_are() -> None:
     with pytest.raises(Misconfigured, match="Items, Partners"):
         service(V2.encode(), nothing).entity_set("Partner")

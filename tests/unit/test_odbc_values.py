@@ -40,6 +40,7 @@ def test_times_are_read_exactly() -> None:
     ("kind", "text"),
     [
         ("date", "infinity"), ("date", "-infinity"), ("date", "0000-00-00"), ("date", "4713-01-01 BC"), ("date", "12345-01-01"),
+        ("date", "0000-01-01"), ("timestamp without time zone", "0000-12-31 10:00:00"),
         ("timestamp without time zone", "infinity"), ("timestamp with time zone", "0001-01-01 00:00:00+00 BC"),
         ("timestamp with time zone", "2024-01-01 00:00:00+02"), ("time without time zone", "24:00:00"),
     ],

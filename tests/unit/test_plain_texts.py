@@ -23,7 +23,7 @@ _NUMBERS = _DIGITS | st.decimals(allow_nan=False, allow_infinity=False).map(str)
 _MOMENTS = st.datetimes().map(lambda moment: moment.isoformat(timespec="seconds"))
 _TEXTS = (
     st.none() | st.text(max_size=12) | _NUMBERS | st.dates().map(str) | _MOMENTS | _MOMENTS.map("{}Z".format)
-    | st.sampled_from(["true", "false", "True", "-0", "0001-01-01", "2025-02-30", "2025-01-01T24:00:00", " 1"])
+    | st.sampled_from(["true", "false", "True", "-0", "0001-01-01", "0-1-1", "2025-02-30", "2025-01-01T24:00:00", " 1"])
 )  # fmt: skip
 
 
@@ -53,6 +53,14 @@ def test_a_text_alone_says_what_it_says_among_many(field: FieldType, text: str |
 )  # fmt: skip
 def test_plain_texts_are_read_one_by_one(kind: str, text: str, value: object) -> None:
     assert plain_values(kind, [text, None]) == [value, None]
+
+
+@pytest.mark.parametrize("text", ["0-1-1", "0000-12-31", "+10000-01-01", "0000-12-31T10:00:00Z"])
+@pytest.mark.parametrize("field", [FieldType.DATE, FieldType.DATETIME])
+def test_a_day_before_the_first_year_or_after_the_last_cannot_be_read(field: FieldType, text: str) -> None:
+    values, readable = _read(field, [text, *[None] * 50])
+    assert values.null_count() == len(values)
+    assert not readable
 
 
 @pytest.mark.parametrize("text", ["2026-02-30", "28.02.2026", "", "2026-02-28 "])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldline_core.errors import Misconfigured, Rejected, Unavailable
+from fieldline_core.errors import Misconfigured, Paced, Rejected, Unavailable
 from fieldline_core.retry import Again, GiveUp, RetryPolicy, decide
 
 POLICY = RetryPolicy()
@@ -42,3 +42,8 @@ def test_what_a_person_must_mend_uses_up_no_attempt() -> None:
 @pytest.mark.parametrize(("attempt", "wait_s"), [(1, 5.0), (2, 300.0), (3, 1800.0), (9, 1800.0)])
 def test_fixed_delays_are_taken_in_order(attempt: int, wait_s: float) -> None:
     assert decide(RetryPolicy(delays_s=(5.0, 300.0, 1800.0)), AWAY, attempt) == Again(wait_s)
+
+
+@pytest.mark.parametrize("policy", [POLICY, RetryPolicy(max_attempts=1, delays_s=(900.0,))])
+def test_what_we_put_off_ourselves_uses_up_no_attempt_and_waits_as_long_as_it_says(policy: RetryPolicy) -> None:
+    assert decide(policy, Paced("too many in this minute", 40.0), 10_000, lambda: 0.5) == Again(41.5, counted=False)

@@ -1,5 +1,6 @@
 """An administrator's mistakes, each with the sentence that says what to change."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -8,9 +9,11 @@ from pydantic import ValidationError
 
 from fieldline_connectors.salesforce import SalesforceConfig, SalesforceQuery, SalesforceTarget
 from fieldline_connectors.salesforce.auth import refusal
+from fieldline_connectors.salesforce.choices import narrowed, unlisted
 from fieldline_connectors.salesforce.describe import ObjectInfo, object_info
 from fieldline_connectors.salesforce.errors import MEANINGS, Fault, Kind, job_fault, translated
 from fieldline_connectors.salesforce.fit import misfits
+from fieldline_connectors.salesforce.org import Org
 from fieldline_core.errors import FieldlineError, Misconfigured, Rejected, Unavailable
 from fieldline_core.findings import Severity
 from fieldline_core.schema import FieldType
@@ -202,3 +205,51 @@ def test_what_is_compared_before_a_write_is_asked_for_when_reading() -> None:
     touched = target.model_copy(update={"check_record": True})
     assert touched.overwrites(SalesforceQuery(soql="SELECT Id FROM lead")) == ("Score__c", "LastModifiedDate")
     assert target.model_copy(update={"check_before": False}).overwrites(SalesforceQuery(soql="SELECT Id FROM Lead")) == ()
+
+
+class OrgOfTypes(Org):
+    """An org with a record type that takes A only, which counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def choices(self, info: ObjectInfo, record_type: str) -> Mapping[str, tuple[str, ...]]:
+        """The values of the record type."""
+        self.asked += 1
+        return {field.name: ("A",) for field in info.fields.values() if field.choices}
+
+
+def object_of(kind: str, **more: Any) -> ObjectInfo:
+    """An object with one field and one record type."""
+    return object_info({"name": "Lead", "fields": [{"name": "F__c", "type": kind, "createable": True, **more}],
+                        "recordTypeInfos": [{"recordTypeId": "012", "name": "Partner", "available": True}]})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "nillable", "text", "said"),
+    [
+        ("picklist", True, "A", []), ("picklist", True, "", []), ("picklist", False, "", ["error"]),
+        ("picklist", True, "B", ["warning"]), ("picklist", True, "A;B", ["error"]), ("picklist", True, "Hot", ["error"]),
+        ("multipicklist", True, "A;A", []), ("multipicklist", True, "A;B", ["warning"]), ("multipicklist", True, "", []),
+        ("multipicklist", True, "A;Hot", ["error"]),
+    ],
+)  # fmt: skip
+def test_a_pick_list_takes_what_it_lists_and_nothing_where_it_may_be_empty(
+    kind: str, nillable: bool, text: str, said: list[str]
+) -> None:
+    values = [{"value": value, "active": True} for value in "AB"]
+    info = object_of(kind, restrictedPicklist=True, nillable=nillable, picklistValues=values)
+    mapped = SalesforceTarget.model_validate({"object": "Lead", "fields": {"F__c": "f"}})
+    found = list(unlisted(OrgOfTypes(), info, mapped, {"f": frozenset({"A", text})}))
+    assert [str(finding.severity) for finding in found] == said
+    fixed = mapped.model_copy(update={"operation": "create", "fields": {}, "constants": {"F__c": text}})
+    found = [finding for finding in misfits(info, fixed) if finding.path == "constants.F__c"]
+    found += unlisted(OrgOfTypes(), info, fixed, {})
+    assert [str(finding.severity) for finding in found] == said
+
+
+def test_an_object_without_pick_lists_is_not_asked_for_them() -> None:
+    org = OrgOfTypes()
+    assert (narrowed(org, object_of("string")), org.asked) == ({}, 0)
+    values = [{"value": value, "active": True} for value in "AB"]
+    assert (narrowed(org, object_of("picklist", picklistValues=values)), org.asked) == ({"F__c": {"Partner": ("A",)}}, 1)

@@ -98,6 +98,11 @@ class FhirQuery(Query):
         """Whether a run goes on where the last one stopped."""
         return self.changes
 
+    @property
+    def prepared(self) -> bool:
+        """Whether the server has to prepare what is read."""
+        return self.export is not None
+
     @cached_property
     def compiled(self) -> View:
         """The view, compiled once."""

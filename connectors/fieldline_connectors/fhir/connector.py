@@ -15,7 +15,7 @@ from fieldline_connectors.fhir.wire import Wire
 from fieldline_connectors.fhir.write import Write
 from fieldline_core.batch import Batch
 from fieldline_core.errors import Misconfigured
-from fieldline_core.findings import Finding
+from fieldline_core.findings import Finding, Severity
 from fieldline_core.ports import Cursor, Dedupe, Heard, HookRequest, Page, Shared, Slice, Subscribed
 from fieldline_core.receipts import Receipts
 from fieldline_core.schema import Catalog, Entity, Field, FieldType
@@ -92,7 +92,10 @@ class Fhir:
 
     def check_query(self, query: FhirQuery) -> Iterator[Finding]:
         """What keeps the query from being read: parameters, or an export, that the server does not declare."""
-        return (unoffered if query.export else undeclared)(self._wire, query)
+        yield from (unoffered if query.export else undeclared)(self._wire, query)
+        if query.export and self.config.max_concurrent == 1:
+            words = "`max_concurrent: 1`: all else waits while a file of the export is downloaded; allow 2 requests at once"
+            yield Finding("does-not-fit", "export", words, severity=Severity.WARNING)
 
     def check_target(self, target: FhirTarget, given: Mapping[str, FieldType]) -> Iterator[Finding]:
         """What keeps the operation from writing, by what the server declares and the types of the fields."""

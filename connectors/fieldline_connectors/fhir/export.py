@@ -1,12 +1,12 @@
 """Bulk Data `$export`: begun, asked after while no worker waits, and its files read line by line.
 
 A cursor names the job (`job`) and, once its files are there, the place of the next row in them (`file`, `at`, `row`). Without a job
-it says from when on changes are to be exported (`since`).
+it says from when on changes are to be exported (`since`). The last may name a job that the server has not deleted yet (`left`).
 """
 
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 from urllib.parse import urlencode, urljoin
@@ -80,6 +80,8 @@ class Exported:
             yield self._anew(here)
 
     def _begun(self, here: Cursor) -> Page:
+        # Nothing, unless the last reading could not have its job deleted.
+        self._deleted(here)
         asked = [("_type", self._view.resource)]
         if here.get("since"):
             low = datetime.fromisoformat(here["since"]) - timedelta(seconds=self._query.overlap_s)
@@ -98,9 +100,10 @@ class Exported:
         """The page that says when to ask again; raises Misconfigured where it takes too long."""
         asked, slow_s = here.get("asked", 0), self._export.poll_s * _SLOWEST
         # What the server asks for is asked for, but not faster than a wait that adds up.
-        wait_s = min(self._export.poll_s * 1.5 ** min(asked, 30), slow_s) if told_s is None else max(told_s, _SHORTEST_S)
+        ours_s = min(self._export.poll_s * 1.5 ** min(asked, 30), slow_s)
+        wait_s = ours_s if told_s is None else min(max(told_s, _SHORTEST_S), self._export.longest_s)
         waited_s = here.get("waited_s", 0.0) + wait_s
-        if here.get("waited_s", 0.0) > self._export.longest_s:
+        if here.get("waited_s", 0.0) >= self._export.longest_s:
             raise Misconfigured(
                 f"{self._wire.host} did not end an export within {self._export.longest_s:,.0f} s: raise `longest_s`, or export less"
             )
@@ -114,6 +117,8 @@ class Exported:
             raise Rejected(f"{self._wire.host} no longer has the export of which this run has read a part: run the flow again")
         if times > _MOST_ANEW:
             raise Rejected(f"{self._wire.host} forgets its exports before they are read")
+        # It may have forgotten a file only.
+        self._deleted(here)
         return Page(self._made.batch(()), {**_kept(here), "anew": times}, self._export.poll_s)
 
     def _job_pages(self, here: Cursor, limit: int) -> Iterator[Page]:
@@ -128,10 +133,20 @@ class Exported:
             for page in self._file_pages(manifest, files, here, limit):
                 yield page
                 here = page.after
-        with suppress(FieldlineError):
-            abandon(self._wire, here)
+        deleted = self._deleted(here)
         if self._query.changes:
-            yield Page(self._made.batch(()), {"since": here["begun"]})
+            there: Cursor = {"since": here["begun"]}
+            yield Page(self._made.batch(()), there if deleted else {**there, "left": here["job"]}, left=not deleted)
+        elif not deleted:
+            yield Page(self._made.batch(()), here, left=True)
+
+    def _deleted(self, here: Cursor) -> bool:
+        """Whether the server needs to be asked no more to delete the job."""
+        try:
+            abandon(self._wire, here)
+        except FieldlineError:
+            return False
+        return True
 
     def _manifest(self, response: httpx.Response) -> _Manifest:
         codes = {str(issue.get("code")) for issue in issues_of(response.content)} if response.status_code >= 500 else set()
@@ -214,9 +229,10 @@ class Exported:
 
 def abandon(wire: Wire, after: Cursor) -> None:
     """Has the server delete the job of a cursor with its files; one that is gone, or that it does not delete, is left alone."""
-    if not after.get("job"):
+    job = after.get("job") or after.get("left")
+    if not job:
         return
-    response = wire.fetch("DELETE", wire.own(after["job"], "the state of exports"), {})
+    response = wire.fetch("DELETE", wire.own(job, "the state of exports"), {})
     if response.status_code == 429 or response.status_code >= 500:
         wire.checked(response)
 

@@ -73,12 +73,13 @@ def heard(notice: Notice, keys: Keys, after: Cursor | None) -> Heard:
     unnamed = any(each.focus not in keys for each in notice.events)
     if notice.kind == "rest-hook":
         return Heard(changes, dict(after or {}), gap=unnamed)
-    numbers = dict(after or {})
+    # Pairs, because the store does not keep the order of keys.
+    numbers = dict((after or {}).get("numbers", ()))
     seen = numbers.pop(notice.subscription, None)
     reached, gap = _reached(notice, seen)
     # The newest last: a subscription that another one has replaced is forgotten.
     kept = list(numbers.items())[-(_MOST_SUBSCRIPTIONS - 1) :]
-    return Heard(changes, {**dict(kept), notice.subscription: reached}, gap=gap or unnamed)
+    return Heard(changes, {"numbers": [*map(list, kept), [notice.subscription, reached]]}, gap=gap or unnamed)
 
 
 def _reached(notice: Notice, seen: int | None) -> tuple[int, bool]:

@@ -12,7 +12,7 @@ from fieldline_connectors.fhir.abilities import Abilities
 from fieldline_connectors.fhir.refusals import sentence, texts_in
 from fieldline_connectors.fhir.shapes import Resource
 from fieldline_connectors.fhir.wire import Wire
-from fieldline_connectors.http import answer
+from fieldline_connectors.http import IN_TURN, answer
 from fieldline_core.errors import FieldlineError, Misconfigured, Unavailable
 
 _CONDITIONS = {"if-match": "ifMatch", "if-none-exist": "ifNoneExist"}
@@ -81,7 +81,8 @@ class Sender:
 
     def _sent(self, method: str, path: str, body: bytes, conditions: Mapping[str, str] | None) -> httpx.Response:
         try:
-            response = self._wire.send(method, path, body, {"prefer": "return=minimal", **(conditions or {})})
+            headers = {"prefer": "return=minimal", **(conditions or {})}
+            response = self._wire.send(method, path, body, headers, IN_TURN if self.changed else None)
         except Unavailable as error:
             raise self._away(str(error), error) from None
         self.changed |= response.status_code < 300
@@ -101,7 +102,7 @@ class Sender:
 
     def _away(self, words: str, error: Unavailable) -> Unavailable:
         # What went before was written, even where this change was not sent.
-        return Unavailable(words, error.retry_after, sent=error.sent or self.changed)
+        return type(error)(words, error.retry_after, sent=error.sent or self.changed)
 
     def _replies(self, response: httpx.Response, count: int) -> list[Reply]:
         try:

@@ -15,7 +15,6 @@ from fieldline_connectors.fhir.config import FhirQuery
 from fieldline_connectors.fhir.notices import Keys, Notice, Told
 from fieldline_connectors.fhir.refusals import sentence
 from fieldline_connectors.fhir.search import declared
-from fieldline_connectors.fhir.target import FhirTarget
 from fieldline_connectors.fhir.topic import FhirTopic, Notifications
 from fieldline_connectors.fhir.wire import Ended, Wire
 from fieldline_connectors.http import answer
@@ -30,7 +29,6 @@ _LOOK_S, _SOON_S, _LONGEST_S = 300.0, 5.0, 3_600.0
 _PATIENCE, _MOST_TRIES, _MOST_PAGES, _AT_ONCE = 3, 10, 20, 50
 # A server that gives no later end than before is asked once a day.
 _AGAIN = timedelta(days=1)
-_OURS = FhirTarget.model_fields["identifier_system"].default
 
 Resource = dict[str, Any]
 
@@ -48,7 +46,8 @@ class Keeper:
         """Looks after it once. That messages were lost is remembered before anything is done about it."""
         if self._topic.kept_by == "administrator":
             return Subscribed({}, _LOOK_S)
-        _check_declared(self._wire)
+        if words := _undeclared(self._wire):
+            raise Misconfigured(words)
         known = dict(place or {"id": None, "asked": "", "lost": False, "tries": 0})
         found = self._found(known["id"])
         if found is None:
@@ -175,15 +174,19 @@ class Keeper:
             raise Misconfigured(f"the Subscription cannot be kept at the server: {error}: {said}") from None
 
 
-def _check_declared(wire: Wire) -> None:
+def _undeclared(wire: Wire) -> str:
+    """Why the server cannot keep a Subscription; empty where it can."""
     listed = [found.get("type") for each in wire.capabilities.get("rest", []) for found in each.get("resource", [])]
-    if "Subscription" not in listed:
-        raise Misconfigured(f"{wire.host} does not declare Subscriptions: read its changes on a schedule (`changes: true`) instead")
+    if "Subscription" in listed:
+        return ""
+    return f"{wire.host} does not declare Subscriptions: read its changes on a schedule (`changes: true`) instead"
 
 
 def misheard(wire: Wire, topic: FhirTopic, query: FhirQuery) -> Iterator[Finding]:
     """Why a server would not tell of the query's records: servers take a criteria that nothing ever fits."""
-    _check_declared(wire)
+    if words := _undeclared(wire):
+        yield Finding("does-not-fit", "", words)
+        return
     if topic.record is None and (query.by != "_id" or query.searched != topic.type):
         words = f"the query finds {query.searched} by {query.by}: name the element of {topic.type} that holds it (record: subject)"
         yield Finding("does-not-fit", "record", words)
@@ -205,18 +208,18 @@ def records_of(wire: Wire, topic: FhirTopic, notice: Notice) -> Keys:
         for start in range(0, len(ids), _AT_ONCE):
             with suppress(Rejected):
                 for each in _resources(wire, type, [("_id", ",".join(ids[start : start + _AT_ONCE]))]):
-                    keys |= _key(each, topic.record, ids)
+                    keys |= _key(each, topic.record, ids, topic.ours)
     return keys
 
 
-def _key(resource: Resource, element: str, asked: Collection[str]) -> dict[str, str | None]:
-    """The record that a resource belongs to; none where we wrote it ourselves, and nothing where it does not say."""
+def _key(resource: Resource, element: str, asked: Collection[str], ours: Collection[str]) -> dict[str, str | None]:
+    """The record that a resource belongs to; none where the flow wrote it itself, and nothing where it does not say."""
     if resource["id"] not in asked:
         return {}
     focus = f"{resource.get('resourceType')}/{resource['id']}"
     identifiers = resource.get("identifier")
     systems = [each.get("system") for each in identifiers if isinstance(each, dict)] if isinstance(identifiers, list) else []
-    if _OURS in systems:
+    if any(system in ours for system in systems):
         return {focus: None}
     reference = resource.get(element)
     named = reference.get("reference") if isinstance(reference, dict) else None

@@ -1,11 +1,13 @@
 """What is asked of a server that tells of changes, and how its messages reach us."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, HttpUrl
+from pydantic import Field, HttpUrl, PrivateAttr
 
 from fieldline_connectors.bounded import Bounds
-from fieldline_core.ports import Document, Topic
+from fieldline_connectors.fhir.target import FhirTarget
+from fieldline_core.ports import Document, Target, Topic
 from fieldline_core.secret import Secret
 
 
@@ -41,6 +43,19 @@ class FhirTopic(Topic):
     """How often a topic's server is to say that it is still there, and how many events it has told."""
     kept_by: Literal["fieldline", "administrator"] = "fieldline"
     """Who makes and renews the Subscription at the server; an administrator gives it the endpoint and the header by hand."""
+
+    _ours: frozenset[str] = PrivateAttr(frozenset())
+
+    def beside(self, writes: Sequence[Target]) -> Self:
+        """The same topic; what carries an identifier as the flow's own writes do is no change."""
+        made = self.model_copy()
+        made._ours = frozenset(each.identifier_system for each in writes if isinstance(each, FhirTarget))
+        return made
+
+    @property
+    def ours(self) -> frozenset[str]:
+        """The systems of the identifiers that the flow's own writes carry."""
+        return self._ours
 
     @property
     def type(self) -> str:

@@ -1,5 +1,6 @@
 """Requests to one FHIR server: to its own address only, signed in, with refusals in its words."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -21,6 +22,7 @@ _JSON = {"accept": "application/fhir+json"}
 BREAK_THE_GLASS = {"4130", "4131", "4134"}
 """Codes that ask a clinician for a reason, which no program may give."""
 _SESSION_ENDED = {"4113"}
+_STATED_S = 120.0
 _LONGEST_DOWNLOAD_S = 3_600.0
 _LARGEST_DOWNLOAD = 64 * 1024**3
 Parameters = Sequence[tuple[str, str]]
@@ -35,7 +37,8 @@ class Wire:
 
     def __init__(self, config: FhirConfig) -> None:
         self.config = config
-        self._throttle = Throttle(config)
+        self._stated: tuple[float, dict[str, Any]] | None = None
+        self._throttle = Throttle(config, config.root)
         self._tokens = self._smart(config.login) if isinstance(config.login, Smart) else None
 
     def _smart(self, login: Smart) -> Tokens[Token]:
@@ -46,7 +49,7 @@ class Wire:
 
     @cached_property
     def _client(self) -> httpx.Client:
-        return guarded_client(self.config, around=self._throttle.around)
+        return guarded_client(self.config, around=self._throttle.around, connections=self._throttle.connections)
 
     @cached_property
     def auth(self) -> httpx.Auth | None:
@@ -82,12 +85,15 @@ class Wire:
             return self._answered("POST", f"{url}/_search", data=form)
         return self._answered("GET", url, params=parameters)
 
-    def send(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> httpx.Response:
+    def send(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, Any] | None = None,
+    ) -> httpx.Response:  # fmt: skip
         """The answer to a write, whatever its status."""
         sent = {**_JSON, "content-type": "application/fhir+json", **(headers or {})}
         url = f"{self.config.root}/{path}" if path else self.config.root
         crash.point("fhir.send:before")
-        response = self._client.request(method, url, headers=sent, content=body, auth=self.auth)
+        response = self._client.request(method, url, headers=sent, content=body, auth=self.auth, extensions=dict(extensions or {}))
         crash.point("fhir.send:after")
         return response
 
@@ -114,10 +120,26 @@ class Wire:
         with self._client.stream("GET", url, headers=headers, auth=self.auth if signed else None, extensions=bounds) as response:
             yield response
 
-    @cached_property
+    @property
     def capabilities(self) -> dict[str, Any]:
-        """The server's CapabilityStatement, read once."""
-        found = orjson.loads(self._answered("GET", f"{self.config.root}/metadata"))
+        """The server's CapabilityStatement, read anew after some minutes: somebody may allow at the server what it refused."""
+        stated = self._stated
+        if stated is not None and time.monotonic() - stated[0] <= _STATED_S:
+            return stated[1]
+        try:
+            found = self._capabilities()
+        except Unavailable:
+            if stated is None:
+                raise
+            found = stated[1]
+        self._stated = (time.monotonic(), found)
+        return found
+
+    def _capabilities(self) -> dict[str, Any]:
+        try:
+            found = orjson.loads(self._answered("GET", f"{self.config.root}/metadata"))
+        except orjson.JSONDecodeError:
+            found = None
         if not isinstance(found, dict) or found.get("resourceType") != "CapabilityStatement":
             raise Misconfigured(f"{self.host} is no FHIR server: `base_url` is the root of its API")
         if not str(found.get("fhirVersion", "4.")).startswith("4."):

@@ -102,7 +102,7 @@ class Write:
             return found
         except Unavailable as error:
             # A search changes nothing, but what went before it may have.
-            raise Unavailable(str(error), error.retry_after, sent=self._sender.changed) from None
+            raise type(error)(str(error), error.retry_after, sent=self._sender.changed) from None
 
     def _look_for_provenances(self, found: Mapping[int, Found], rows: Sequence[Row]) -> None:
         try:

@@ -13,7 +13,7 @@ import httpx
 from pydantic import Field
 
 from fieldline_connectors.http.addresses import PrivateHost, Resolve, resolve
-from fieldline_connectors.http.transport import GuardedTransport
+from fieldline_connectors.http.transport import MAX_CONNECTIONS, GuardedTransport
 from fieldline_core.errors import Misconfigured, Rejected, Unavailable
 from fieldline_core.ports import ConnectorConfig
 
@@ -43,6 +43,7 @@ def guarded_client(
     resolve: Resolve = resolve,
     identity: Callable[[ssl.SSLContext], None] | None = None,
     around: Callable[[httpx.BaseTransport], httpx.BaseTransport] | None = None,
+    connections: int = MAX_CONNECTIONS,
 ) -> httpx.Client:
     """A client for one connection: permitted hosts only, no redirects, no proxies or settings from the environment.
 
@@ -52,7 +53,7 @@ def guarded_client(
     tls = _tls(config.ca_file) if identity is None else _tls.__wrapped__(config.ca_file)
     if identity is not None:
         identity(tls)
-    transport = GuardedTransport(tls, config.allow_private, resolve, config.total_timeout_s, config.max_answer_bytes)
+    transport = GuardedTransport(tls, config.allow_private, resolve, config.total_timeout_s, config.max_answer_bytes, connections)
     return httpx.Client(
         transport=around(transport) if around else transport,
         timeout=httpx.Timeout(config.timeout_s, connect=config.connect_timeout_s, pool=config.connect_timeout_s),

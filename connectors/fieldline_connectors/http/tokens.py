@@ -117,13 +117,20 @@ class Tokens(Generic[T]):
         def change(kept: bytes | None) -> bytes:
             token = self._opened(kept)
             if token is None or token == refused or not self._lasts(token):
-                token = self._sign_in(*secrets)
+                token = self._signed_in(secrets)
             return msgspec.json.encode({"settings": self._settings, "token": token})
 
         token = self._opened(self.shared.update("token", change))
         assert token is not None
         self._current = token
         return token
+
+    def _signed_in(self, secrets: tuple[str, ...]) -> T:
+        try:
+            return self._sign_in(*secrets)
+        except Unavailable as error:
+            # Whatever became of the login, nothing of what needs the token was sent.
+            raise Unavailable(str(error), error.retry_after) from None
 
     def _opened(self, kept: bytes | None) -> T | None:
         """The token that was kept, unless the settings it was made with have changed."""

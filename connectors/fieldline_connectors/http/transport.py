@@ -13,7 +13,8 @@ from fieldline_connectors.http.network import GuardedNetwork, ending_at
 from fieldline_connectors.inflate import inflate
 from fieldline_core.errors import Misconfigured, Unavailable
 
-_MAX_CONNECTIONS = 20
+MAX_CONNECTIONS = 20
+"""Connections of one client, where nothing says that it needs more."""
 _KEEPALIVE_S = 5.0
 _NOT_SENT = (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout)
 _WORDS: dict[type[Exception], str] = {
@@ -32,15 +33,16 @@ class GuardedTransport(httpx.BaseTransport):
     """
 
     def __init__(
-        self, tls: SSLContext, private: Sequence[PrivateHost], resolve: Resolve, total_timeout_s: float, max_bytes: int
-    ) -> None:
+        self, tls: SSLContext, private: Sequence[PrivateHost], resolve: Resolve, total_timeout_s: float, max_bytes: int,
+        connections: int = MAX_CONNECTIONS,
+    ) -> None:  # fmt: skip
         self._plain_http = frozenset(entry.host for entry in private)
         self._total_timeout_s = total_timeout_s
         self._max_bytes = max_bytes
         self._pool = httpcore.ConnectionPool(
             ssl_context=tls,
-            max_connections=_MAX_CONNECTIONS,
-            max_keepalive_connections=_MAX_CONNECTIONS,
+            max_connections=connections,
+            max_keepalive_connections=connections,
             keepalive_expiry=_KEEPALIVE_S,
             network_backend=GuardedNetwork(private, resolve),
         )

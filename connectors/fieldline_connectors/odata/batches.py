@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import httpx
 import orjson
 
+from fieldline_connectors.http import IN_TURN
 from fieldline_connectors.odata.service import Client
 from fieldline_core.errors import Unavailable
 
@@ -90,8 +91,12 @@ class Sender:
         if part:
             yield part
 
+    def _patience(self) -> Mapping[str, Any]:
+        """What is behind a change of the same write waits for its turn: all of it might be sent again otherwise."""
+        return IN_TURN if self.changed else {}
+
     def _alone(self, operation: Operation) -> Reply:
-        response = self._client.wire.send(operation.method, operation.path, operation.headers, operation.body)
+        response = self._client.wire.send(operation.method, operation.path, operation.headers, operation.body, self._patience())
         if response.status_code in (401, 413, 429, 503) or 300 <= response.status_code < 400:
             self._client.wire.accepted(response, reading=not operation.changes)
         self.changed |= operation.changes
@@ -106,7 +111,7 @@ class Sender:
         if client.service.v4:
             headers["prefer"] = "odata.continue-on-error"
         # The outer status says only that the request was understood.
-        response = wire.accepted(wire.send("POST", "$batch", headers, body), reading=reading)
+        response = wire.accepted(wire.send("POST", "$batch", headers, body, self._patience()), reading=reading)
         self.changed |= not reading
         try:
             if as_json:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import TypeAlias
 from xml.etree.ElementTree import Element, ParseError
 
@@ -136,11 +135,12 @@ def _entity_type(schemas: _Schemas, name: str) -> EntityType:
     keys: tuple[str, ...] = ()
     properties: dict[str, Property] = {}
     navigations: dict[str, Navigation] = {}
+    # Complex types in each other multiply, so what is visited is bounded, and not just what is found.
+    visits = iter(range(_MOST_PROPERTIES))
     for full, element in _lineage(schemas, schemas.entity_types, name):
         keys = keys or tuple(ref.get("Name", "").replace("/", ".") for key in children(element, "Key") for ref in key)
         for part in children(element, "Property"):
-            room = max(_MOST_PROPERTIES - len(properties), 0)
-            properties |= {found.name: found for found in islice(_properties(schemas, full, part, "", ()), room)}
+            properties |= {found.name: found for found in _properties(schemas, full, part, "", (), visits)}
         for part in children(element, "NavigationProperty"):
             navigation = _navigation(schemas, part)
             navigations[navigation.name] = navigation
@@ -156,14 +156,18 @@ def _lineage(schemas: _Schemas, types: Mapping[str, Element], name: str) -> list
     return line
 
 
-def _properties(schemas: _Schemas, owner: str, element: Element, prefix: str, around: tuple[str, ...]) -> Iterator[Property]:
-    """The property, or those inside a complex one; `around` are the complex types that it lies in."""
+def _properties(
+    schemas: _Schemas, owner: str, element: Element, prefix: str, around: tuple[str, ...], visits: Iterator[int]
+) -> Iterator[Property]:  # fmt: skip
+    """The property, or those inside a complex one; `around` are the complex types that it lies in, `visits` those left."""
+    if next(visits, None) is None:
+        return
     name, kind = element.get("Name", ""), element.get("Type", "")
     if kind in schemas.complex_types:
         deeper = kind not in around and len(around) < _DEEPEST
         for full, shape in _lineage(schemas, schemas.complex_types, kind) if deeper else ():
             for part in children(shape, "Property"):
-                yield from _properties(schemas, full, part, f"{prefix}{name}.", (*around, kind))
+                yield from _properties(schemas, full, part, f"{prefix}{name}.", (*around, kind), visits)
         return
     found = _property(element, f"{prefix}{name}", schemas.primitive.get(kind, kind), schemas.definitions.get(kind))
     if kind in schemas.primitive and not schemas.primitive[kind].startswith("Edm.Int"):

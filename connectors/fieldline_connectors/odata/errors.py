@@ -135,10 +135,13 @@ def _asked(request: httpx.Request) -> list[str]:
     return [*(value.replace("''", "'") for value in _LITERAL.findall(address)), *_IN_JSON.findall(body)]
 
 
-def translated(response: httpx.Response, place: str, *, reading: bool) -> FieldlineError:
-    """The error that a refused request as a whole means; what was refused while reading is for a person to mend."""
+def translated(response: httpx.Response, place: str, *, reading: bool, values: Collection[str] = ()) -> FieldlineError:
+    """The error that a refused request as a whole means; what was refused while reading is for a person to mend.
+
+    `values` are those of a record that cannot be found in the request.
+    """
     found = fault_of(response)
-    said = found.sentence(_asked(response.request))
+    said = found.sentence([*_asked(response.request), *values])
     match response.status_code:
         case 401:
             return Misconfigured(f"{place}: the service does not let us in: check the login and `sap_client`: {said}")
@@ -150,7 +153,10 @@ def translated(response: httpx.Response, place: str, *, reading: bool) -> Fieldl
             return Misconfigured(f"{place}: the request is too large for the server: lower batch_rows, or raise its limit: {said}")
         case 429 | 503:
             words = _THROTTLED.get(found.code.lower(), "the service asks us to slow down")
-            return Unavailable(f"{place}: {words}: {said}", wait_asked(response))
+            wait = wait_asked(response)
+            # A server that names a time to come back has not begun; a gateway that just fails may have passed it on.
+            sent = response.status_code == 503 and wait is None and not reading
+            return Unavailable(f"{place}: {words}: {said}", wait, sent=sent)
         case 428:
             return Misconfigured(f"{place}: the service wants an ETag, and gave none when the record was read: {said}")
     try:

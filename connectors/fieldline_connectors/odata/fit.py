@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from fieldline_connectors.odata.config import OdataQuery, OdataTarget
+from fieldline_connectors.odata.idoc_out import status_reading
 from fieldline_connectors.odata.metadata import EntitySet
 from fieldline_connectors.odata.read import Reading
 from fieldline_connectors.odata.rows import Shape
@@ -79,9 +80,15 @@ def misfits_of_idoc(client: Client, target: OdataTarget, given: Mapping[str, Fie
         )
         yield Finding(_RULE, "idoc", words, severity=Severity.WARNING)
         return
-    query = OdataQuery(entity_set=status.entity_set, key=(status.reference,), fields=(status.reference, status.status))
-    for finding in unreadable(client, query):
+    found, wrong = _entity_set(client, status.entity_set)
+    for finding in wrong:
         yield Finding(_RULE, "idoc", f"idocs.status of the connection: {finding.message}", finding.suggestion)
+    if found is None:
+        return
+    try:
+        status_reading(client, status)
+    except Misconfigured as error:
+        yield Finding(_RULE, "idoc", f"idocs.status of the connection: {error}")
 
 
 def _entity_set(client: Client, name: str) -> tuple[EntitySet | None, list[Finding]]:

@@ -2,25 +2,27 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 import httpx
 
+from fieldline_connectors.http import IN_TURN
 from fieldline_connectors.odata.answers import at
 from fieldline_connectors.odata.config import OdataQuery
 from fieldline_connectors.odata.errors import fault_of, translated
-from fieldline_connectors.odata.idoc_template import Idoc, text_of
+from fieldline_connectors.odata.idoc_template import Idoc, IdocStatus, text_of
 from fieldline_connectors.odata.literals import Unfit
 from fieldline_connectors.odata.read import Reading, records_with
+from fieldline_connectors.odata.rows import can_mark
 from fieldline_connectors.odata.service import Client
 from fieldline_core.batch import key_parts
 from fieldline_core.errors import FieldlineError, Misconfigured, Unavailable
 from fieldline_core.ports import Dedupe, Slice
-from fieldline_core.receipts import Outcome, Pending, Receipts, RowReceipt
+from fieldline_core.receipts import OVERTAKEN, Outcome, Pending, Receipts, RowReceipt
 
-_MOST_BYTES = 8 * 1024 * 1024
+_MOST_BYTES = 2 * 1024 * 1024
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 60.0
 _POSTED = "53"
 _FAILED = frozenset({"51", "52", "54", "56", "57", "60", "61", "63", "65", "68"})
@@ -28,17 +30,18 @@ _ACCEPTED = RowReceipt(Outcome.WRITTEN, "SAP has accepted the IDoc; whether it w
 _UNSURE = RowReceipt(Outcome.UNKNOWN, "the IDoc may or may not have arrived: look for its ARCKEY (WE09) before it is sent again")
 _UNSEEN = RowReceipt(Outcome.UNKNOWN, "SAP has accepted the IDoc, but does not show its status")
 _WRITTEN = RowReceipt(Outcome.WRITTEN, "SAP has posted the IDoc (status 53)")
-_HTML = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
+_HTML = re.compile(rb"<(!doctype\s+html|html)\b", re.IGNORECASE)
 _LOGIN = re.compile(rb"<input[^>]{0,500}type=.?password", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One IDoc: `mark` is its ARCKEY, the same at every attempt."""
+    """One IDoc: `mark` is its ARCKEY, the same at every attempt; `texts` are what the record put in it."""
 
     position: int
     mark: str
     xml: bytes
+    texts: tuple[str, ...] = field(repr=False)
 
 
 class IdocWriter:
@@ -54,21 +57,23 @@ class IdocWriter:
 
     def write(self, slice: Slice) -> Receipts | Pending:
         """Sends the IDocs that have not arrived yet; pending where it can be seen later whether they were posted."""
-        idoc, rows, aside = self._ready(slice)
+        idoc, rows, unfit = self._ready(slice)
         there = self._statuses(rows) if slice.fence > 1 else {}
-        sent = self._sent(idoc, [row for row in rows if row.mark not in there and row.position not in aside])
-        accepted = bool(there) or _ACCEPTED in sent.values()
-        if self._port.status and accepted:
+        aside = [row.position for row in rows if row.position in slice.overtaken and row.mark not in there]
+        sent = self._sent(idoc, [row for row in rows if row.mark not in there and row.position not in aside], some=bool(there))
+        if self._port.status and (there or _ACCEPTED in sent.values()):
             refused = {str(row): each.reason for row, each in sent.items() if each is not _ACCEPTED}
-            return Pending({"asked": 0, "refused": refused}, _FIRST_WAIT_S)
-        return self._receipts(slice, {**aside, **sent})
+            return Pending({"asked": 0, "refused": refused, "aside": aside}, _FIRST_WAIT_S)
+        return self._receipts(slice, {**dict.fromkeys(aside, OVERTAKEN), **unfit, **sent})
 
     def poll(self, slice: Slice, handle: Mapping[str, Any]) -> Receipts | Pending:
         """What became of IDocs that were accepted."""
-        _, rows, others = self._ready(slice)
+        _, rows, unfit = self._ready(slice)
         status, asked = self._port.status, int(handle["asked"]) + 1
         if status is None:
             raise Misconfigured("IDocs were sent, and their status was to be asked for: set `idocs.status` of the connection again")
+        # A row that was overtaken after it was sent is told as it is: only what was set aside then was not sent.
+        others = {**unfit, **dict.fromkeys(handle["aside"], OVERTAKEN)}
         others |= {int(row): RowReceipt(Outcome.REFUSED, reason) for row, reason in handle["refused"].items()}
         found = self._statuses(rows)
         states = {row.position: found.get(row.mark, "") for row in rows if row.mark in found or row.position not in others}
@@ -80,35 +85,39 @@ class IdocWriter:
         return Receipts(len(slice.batch), Outcome.WRITTEN, others, {"service": self._client.place, "port": self._port.path})
 
     def _ready(self, slice: Slice) -> tuple[Idoc, list[_Row], dict[int, RowReceipt]]:
-        """The IDocs of all rows that can be one, and the receipts of the others and of those that were overtaken."""
+        """The IDocs of all rows that can be one, and the receipts of the others."""
         target: Any = slice.target
         rows: list[_Row] = []
-        aside = slice.overtaken_receipts()
+        unfit: dict[int, RowReceipt] = {}
         values = slice.batch.frame.select(list(target.fields)).iter_rows(named=True)
         for position, (key, named) in enumerate(zip(slice.batch.keys, values, strict=True)):
             mark = sha256(f"{slice.effect_key}|{position}|{key}".encode()).hexdigest()
             try:
-                rows.append(_Row(position, mark, self._xml(target.idoc, mark, {**_key_places(target.key, key), **named})))
+                texts = self._texts({**_key_places(target.key, key), **named})
+                xml = target.idoc.xml(mark, self._client.config.sap_client, texts)
+                rows.append(_Row(position, mark, xml, (key, *texts.values())))
             except Unfit as error:
-                aside[position] = RowReceipt(Outcome.REFUSED, str(error))
-        return target.idoc, rows, aside
+                unfit[position] = RowReceipt(Outcome.REFUSED, str(error))
+        return target.idoc, rows, unfit
 
-    def _xml(self, idoc: Idoc, mark: str, values: Mapping[str, Any]) -> bytes:
-        config = self._client.config
-        texts = {place: text_of(place, value, config.timezone) for place, value in values.items()}
-        return idoc.xml(mark, config.sap_client, {place: text for place, text in texts.items() if text is not None})
+    def _texts(self, values: Mapping[str, Any]) -> dict[str, str]:
+        texts = {place: text_of(place, value, self._client.config.timezone) for place, value in values.items()}
+        return {place: text for place, text in texts.items() if text is not None}
 
-    def _sent(self, idoc: Idoc, rows: Sequence[_Row]) -> dict[int, RowReceipt]:
-        """What became of each IDoc; raises where it may be sent again: nothing has arrived, or it can be seen what has."""
+    def _sent(self, idoc: Idoc, rows: Sequence[_Row], *, some: bool) -> dict[int, RowReceipt]:
+        """What became of each IDoc; raises where it may be sent again: nothing has arrived, or it can be seen what has.
+
+        `some` says that others of the slice have arrived before.
+        """
         done: dict[int, RowReceipt] = {}
         parts = [*_parts(rows)]
         while parts:
             part = parts.pop(0)
             try:
-                refusal = self._refusal(idoc, part)
+                refusal = self._refusal(idoc, part, IN_TURN if done else {})
             except FieldlineError as error:
                 if self._port.status or not (done or _unsure(error)):
-                    raise Unavailable(str(error), sent=True) if done else error from None
+                    raise _after_others(error) if done or some else error from None
                 return {**done, **_given_up(error, part, parts)}
             if refusal is None:
                 done |= dict.fromkeys((row.position for row in part), _ACCEPTED)
@@ -118,32 +127,47 @@ class IdocWriter:
                 parts[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
         return done
 
-    def _refusal(self, idoc: Idoc, part: Sequence[_Row]) -> str | None:
+    def _refusal(self, idoc: Idoc, part: Sequence[_Row], extensions: Mapping[str, Any]) -> str | None:
         """Sends one message; why SAP took none of it, or None where it accepted all of it."""
         wire, place = self._client.wire, f"{self._client.config.service_url.host}, {self._port.path}"
         body = idoc.message([row.xml for row in part])
-        response = wire.post(self._port.path, {"content-type": "application/xml; charset=utf-8"}, body)
+        values = [text for row in part for text in row.texts]
+        response = wire.post(self._port.path, {"content-type": "application/xml; charset=utf-8"}, body, extensions)
         match response.status_code:
             case code if code < 300:
-                _check_page(response, place)
+                _check_page(response, place, values)
                 return None
             case 400 | 406 | 409 | 415 | 422:
-                return f"SAP refused the IDoc: {fault_of(response).sentence()}"
+                return f"SAP refused the IDoc: {fault_of(response).sentence(values)}"
             case 413:
                 raise Misconfigured(f"{place}: the message is too large for the server: lower rows_per_message, or raise its limit")
-        raise translated(response, place, reading=False)
+        raise translated(response, place, reading=False, values=values)
 
     def _statuses(self, rows: Sequence[_Row]) -> dict[str, str]:
         """The status of each IDoc that has arrived, by its ARCKEY; of two that have the same, the posted one counts."""
         status = self._port.status
         if status is None:
             return {}
-        query = OdataQuery(entity_set=status.entity_set, key=(status.reference,), fields=(status.reference, status.status))
         found: dict[str, str] = {}
-        for record in records_with(Reading.of(self._client, query), [row.mark for row in rows]):
+        try:
+            records = records_with(status_reading(self._client, status), [row.mark for row in rows])
+        except Unavailable as error:
+            # It is asked only of IDocs that may have been sent: that they cannot be seen now does not mean that they were not.
+            raise type(error)(str(error), error.retry_after, sent=True) from None
+        for record in records:
             mark, state = (str(at(record, (name,)) or "").strip() for name in (status.reference, status.status))
             found[mark] = _POSTED if found.get(mark) == _POSTED else state.zfill(2)
         return found
+
+
+def status_reading(client: Client, status: IdocStatus) -> Reading:
+    """How the status of IDocs is read; raises Misconfigured where no IDoc could be found by its ARCKEY."""
+    query = OdataQuery(entity_set=status.entity_set, key=(status.reference,), fields=(status.reference, status.status))
+    reading = Reading.of(client, query)
+    if not can_mark(reading.keys[0]):
+        words = "must be a text of 64 characters or more that can be filtered by: correct the view, or `idocs.status`"
+        raise Misconfigured(f"the reference {status.reference} of {status.entity_set}, by which an IDoc is found, {words}")
+    return reading
 
 
 def _key_places(places: Sequence[str], key: str) -> dict[str, str]:
@@ -167,6 +191,13 @@ def _parts(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
         yield part
 
 
+def _after_others(error: FieldlineError) -> FieldlineError:
+    """The error as it stands where other IDocs of the slice have arrived."""
+    if isinstance(error, Unavailable):
+        return type(error)(str(error), error.retry_after, sent=True)
+    return error if isinstance(error, Misconfigured) else Unavailable(str(error), sent=True)
+
+
 def _unsure(error: FieldlineError) -> bool:
     return isinstance(error, Unavailable) and error.sent
 
@@ -178,14 +209,15 @@ def _given_up(error: FieldlineError, part: Sequence[_Row], rest: Sequence[Sequen
     return {**dict.fromkeys((row.position for row in part), _UNSURE if _unsure(error) else unsent), **left}
 
 
-def _check_page(response: httpx.Response, place: str) -> None:
+def _check_page(response: httpx.Response, place: str, values: Sequence[str]) -> None:
     """Raises where a good status comes with a page other than the one by which SAP accepts an IDoc."""
     body = response.content[:100_000]
-    if not _HTML.match(body) or b"inbound ok" in body.lower():
+    page = "html" in response.headers.get("content-type", "").lower() or _HTML.search(body[:1_000])
+    if not page or not body.strip() or b"inbound ok" in body.lower():
         return
     if _LOGIN.search(body):
         raise Misconfigured(f"{place}: a login page was answered, and no IDoc accepted: check the login and `sap_client`")
-    raise Unavailable(f"{place}: SAP did not say that it accepted the IDoc: {fault_of(response).sentence()}", sent=True)
+    raise Unavailable(f"{place}: SAP did not say that it accepted the IDoc: {fault_of(response).sentence(values)}", sent=True)
 
 
 def _outcome(state: str) -> RowReceipt:

@@ -186,9 +186,9 @@ def _xml_name(name: str) -> str:
 
 
 def text_of(place: str, value: Any, zone: str) -> str | None:
-    """A value as an IDoc has it: dates as 20260504, times as 101500, true as X; None where there is none."""
+    """A value as an IDoc has it: dates as 20260504, times as 101500, true as X, false as an empty one; None where there is none."""
     match value:
-        case None:
+        case None | "":
             return None
         case bool():
             return "X" if value else ""

@@ -72,7 +72,7 @@ class Shape:
         if inexact := [kind.name for kind in self.keys if kind.type is FieldType.NUMBER]:
             raise Misconfigured(f"the key {', '.join(inexact)} of {name} is a floating-point number, which names no record exactly")
         kind = self.kinds[target.marker] if target.marker else None
-        if kind and (kind.type is not FieldType.TEXT or (kind.length or _MARKER_LENGTH) < _MARKER_LENGTH or not kind.filterable):
+        if kind and not can_mark(kind):
             raise Misconfigured(f"the marker {kind.name} of {name} must be a text of 64 characters or more that can be filtered by")
 
     def ready(self, slice: Slice) -> tuple[list[Row], dict[int, RowReceipt]]:
@@ -153,6 +153,11 @@ class Shape:
                 place = place.setdefault(part, {})
             place[name] = shown(kind, value, self.zone, self.v4)
         return orjson.dumps(document)
+
+
+def can_mark(kind: Property) -> bool:
+    """Whether a property can hold a marker (64 hexadecimal digits), and its record be found by it."""
+    return kind.edm == "Edm.String" and (kind.length or _MARKER_LENGTH) >= _MARKER_LENGTH and kind.filterable
 
 
 def marker_of(slice: Slice, row: Row) -> str:

@@ -37,7 +37,7 @@ class Wire:
         self.config = config
         self._session = _Session()
         self._lock = threading.Lock()
-        self._throttle = Throttle(config)
+        self._throttle = Throttle(config, str(config.service_url))
         login = config.login
         self._tokens = (
             Tokens(Token, login.model_dump_json(), partial(secrets_of, login), lambda *found: sign_in(login, self._client, *found))
@@ -62,7 +62,8 @@ class Wire:
     def _client(self) -> httpx.Client:
         login = self.config.login
         identity = partial(identify, login) if isinstance(login, Certificate) else None
-        client = guarded_client(self.config, identity=identity, around=self._throttle.around)
+        throttle = self._throttle
+        client = guarded_client(self.config, identity=identity, around=throttle.around, connections=throttle.connections)
         # Cookies are kept here and sent to the service alone; the client itself takes none.
         client.cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
         return client
@@ -100,9 +101,11 @@ class Wire:
                 )
         return response
 
-    def post(self, path: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
+    def post(
+        self, path: str, headers: Mapping[str, str], body: bytes, extensions: Mapping[str, Any] | None = None
+    ) -> httpx.Response:
         """The answer of a place beside the service that asks for no CSRF token, whatever its status."""
-        return self._once("POST", path, headers, body, None, None)
+        return self._once("POST", path, headers, body, extensions, None)
 
     def url(self, link: str, base: str | None = None) -> str:
         """Where a link of the service leads to: its path and query on the configured origin, whatever host it names."""

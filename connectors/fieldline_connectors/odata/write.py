@@ -193,7 +193,7 @@ class _Attempt:
             return self._sender.replies(groups)
         except Unavailable as error:
             # What went before it was written, even where this request was not sent.
-            raise Unavailable(str(error), error.retry_after, sent=error.sent or self._sender.changed) from None
+            raise type(error)(str(error), error.retry_after, sent=error.sent or self._sender.changed) from None
 
     def _left(
         self, group: Sequence[Operation], replies: Mapping[str, Reply], found: dict[str, Reply]

@@ -48,17 +48,19 @@ def _parsed(column: Column, raw: pl.Series) -> pl.Series:
     text = raw.str.strip_suffix("+00") if column.aware else raw
     match column.type:
         case FieldType.DATE:
-            return text.str.to_date(_LAYOUTS[FieldType.DATE], strict=False)
+            return _of_calendar(text.str.to_date(_LAYOUTS[FieldType.DATE], strict=False))
         case FieldType.TIME:
             return text.str.to_time(_LAYOUTS[FieldType.TIME], strict=False)
     read = text.str.to_datetime(_LAYOUTS[FieldType.DATETIME], time_unit="us", strict=False)
-    if read.null_count() == text.null_count():
-        return read
-    return (
-        pl.select(pl.coalesce(read, text.str.to_date(_LAYOUTS[FieldType.DATE], strict=False).cast(pl.Datetime("us"))))
-        .to_series()
-        .alias(raw.name)
-    )
+    if read.null_count() > text.null_count():
+        day = text.str.to_date(_LAYOUTS[FieldType.DATE], strict=False)
+        read = pl.select(pl.coalesce(read, day.cast(pl.Datetime("us"))).alias(raw.name)).to_series()
+    return _of_calendar(read)
+
+
+def _of_calendar(read: pl.Series) -> pl.Series:
+    """What lies in the years 1 to 9999, which are those that Python has; MariaDB has a year 0, PostgreSQL more."""
+    return pl.select(pl.when(read.dt.year().is_between(1, 9999)).then(read).alias(read.name)).to_series()
 
 
 def to_utc(times: pl.Series, zone: str) -> pl.Series:

@@ -18,6 +18,8 @@ Narrowed = Mapping[str, Mapping[str, tuple[str, ...]]]
 def narrowed(org: Org, info: ObjectInfo) -> Narrowed:
     """The pick lists that some record types allow fewer values of; one API call for each record type."""
     found: dict[str, dict[str, tuple[str, ...]]] = {}
+    if not any(field.choices for field in info.fields.values()):
+        return found
     for record_type, name in list(info.record_types.items())[:_MOST_RECORD_TYPES]:
         for field_name, allowed in org.choices(info, record_type).items():
             field = info.fields.get(field_name.lower())
@@ -37,7 +39,7 @@ def unlisted(org: Org, info: ObjectInfo, target: SalesforceTarget, texts: Texts)
         yield from _findings(f"fields.{name}", info, info.fields[name.lower()], possible, fewer)
     for name, only in constants.items():
         field = info.fields[name.lower()]
-        if only <= set(field.choices):
+        if field.picked(only) <= set(field.choices):
             yield from _findings(f"constants.{name}", info, field, only, fewer)
 
 
@@ -54,11 +56,12 @@ def _findings(path: str, info: ObjectInfo, field: FieldInfo, possible: frozenset
         words += "will be refused: choose among fixed texts by IF or CASE, and they are checked here instead"
         yield Finding(_RULE, path, words, severity=Severity.WARNING)
         return
-    if wrong := sorted(possible - set(field.choices)):
+    picked = field.picked(possible)
+    if wrong := sorted(picked - set(field.choices)):
         words = f"{place} is a restricted pick list: it takes {all_taken}, and the mapping can give {_named(wrong)}"
         yield Finding(_RULE, path, words)
     for kind, allowed in kinds.items():
-        if refused := sorted((possible & set(field.choices)) - set(allowed)):
+        if refused := sorted((picked & set(field.choices)) - set(allowed)):
             words = f"{place} takes only {_named(allowed)} in records of the type {kind}, and the mapping can give "
             words += f"{_named(refused)}: assign the value to the record type, or leave such records out of the SOQL"
             yield Finding(_RULE, path, words, severity=Severity.WARNING)

@@ -1,6 +1,6 @@
 """What an org says of its objects: fields as the running user sees them, and the lists that belong to a record."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,12 @@ class FieldInfo:
     def text(self) -> bool:
         """Whether its values are texts."""
         return self.type is FieldType.TEXT
+
+    def picked(self, texts: Iterable[str]) -> frozenset[str]:
+        """What these texts pick of the list: several values where that is allowed, none where the field may be left empty."""
+        many = self.kind == "multipicklist"
+        each = {value for text in texts for value in (text.split(";") if many else [text])}
+        return frozenset(each - {""} if self.nillable else each)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fieldline_connectors.salesforce.choices import narrowed
+from fieldline_connectors.salesforce.choices import Narrowed, narrowed
 from fieldline_connectors.salesforce.describe import FieldInfo, ObjectInfo
 from fieldline_connectors.salesforce.org import Org
-from fieldline_core.errors import Misconfigured, Rejected
+from fieldline_core.errors import Misconfigured, Rejected, Unavailable
+from fieldline_core.logs import log
 from fieldline_core.schema import Catalog, Entity, Field, FieldType
 
 _USUAL = (
@@ -30,24 +31,39 @@ def catalog(org: Org) -> Catalog:
             f"{org.wire.place}: this user sees no object {', '.join(unknown)}: correct `objects` or its permissions"
         )
     names = [by_lower[name.lower()] for name in wanted] or [name for name, entry in seen.items() if _usual(name, entry)]
-    return Catalog(entities=tuple(_entity(org, org.object(name)) for name in names[: len(wanted) or _MOST_OBJECTS]))
+    known = [(info := org.object(name), _samples(org, info)) for name in names[: len(wanted) or _MOST_OBJECTS]]
+    fewer = _fewer(org, [info for info, _ in known])
+    return Catalog(entities=tuple(_entity(info, samples, fewer.get(info.name, {})) for info, samples in known))
 
 
 def _usual(name: str, entry: Mapping[str, Any]) -> bool:
     return bool(entry.get("queryable", True)) and (name in _USUAL or (name.endswith("__c") and bool(entry.get("custom"))))
 
 
-def _entity(org: Org, info: ObjectInfo) -> Entity:
-    fields = [field for field in info.fields.values() if field.flat]
-    samples = _samples(org, info, fields[:_MOST_FIELDS_SAMPLED])
-    fewer = narrowed(org, info)
-    own = [_field(field, samples.get(field.name, ()), fewer.get(field.name, {})) for field in fields]
+def _fewer(org: Org, infos: Sequence[ObjectInfo]) -> Mapping[str, Narrowed]:
+    """The pick lists that record types narrow, by object, as far as the org has calls left to tell."""
+    found: dict[str, Narrowed] = {}
+    try:
+        for info in infos:
+            found[info.name] = narrowed(org, info)
+    except Unavailable as error:
+        # Asked for last: all else is known by now.
+        log().warning("record_types_unknown", objects=len(infos) - len(found), reason=str(error))
+    return found
+
+
+def _entity(info: ObjectInfo, samples: Mapping[str, Sequence[str]], fewer: Narrowed) -> Entity:
+    own = [_field(field, samples.get(field.name, ()), fewer.get(field.name, {})) for field in _flat(info)]
     lists = [
         Field(name=written, label=written, type=FieldType.LIST, updatable=False)
         for name, (_, written) in sorted(info.children.items())
         if name not in info.fields
     ]
     return Entity(name=info.name, label=info.label, fields=(*own, *lists))
+
+
+def _flat(info: ObjectInfo) -> list[FieldInfo]:
+    return [field for field in info.fields.values() if field.flat]
 
 
 def _field(field: FieldInfo, samples: Sequence[str], fewer: Mapping[str, tuple[str, ...]]) -> Field:
@@ -68,8 +84,9 @@ def _field(field: FieldInfo, samples: Sequence[str], fewer: Mapping[str, tuple[s
     )
 
 
-def _samples(org: Org, info: ObjectInfo, fields: Sequence[FieldInfo]) -> dict[str, list[str]]:
+def _samples(org: Org, info: ObjectInfo) -> dict[str, list[str]]:
     """Values of a few records by field; none of objects that cannot be asked freely."""
+    fields = _flat(info)[:_MOST_FIELDS_SAMPLED]
     try:
         soql = f"SELECT {', '.join(field.name for field in fields)} FROM {info.name} LIMIT {_SAMPLED}"  # noqa: S608
         found = org.all_records(soql)

@@ -40,7 +40,7 @@ def misfits(info: ObjectInfo, target: SalesforceTarget, given: Mapping[str, Fiel
         yield from _types(part, name, info, field, wanted)
     for name, value in target.constants.items():
         field = info.fields.get(name.lower())
-        if field and field.restricted and str(value) not in field.choices:
+        if field and field.restricted and not field.picked([str(value)]) <= set(field.choices):
             yield _wrong(f"constants.{name}", f"{info.name}.{field.name} takes {', '.join(field.choices[:20])}, not {value!r}")
     if target.check_record and CHANGED_AT.lower() not in info.fields:
         yield _wrong("check_record", f"{info.name} has no {CHANGED_AT}, so it cannot be seen whether a record was changed")

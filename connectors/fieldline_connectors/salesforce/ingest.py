@@ -45,11 +45,11 @@ def poll(
         if not handle["asked"] and not overtaken and _starts(jobs, job):
             return Pending({**handle, "asked": 1}, poll_s)
         about = jobs.state("ingest", job)
+        if not handle["asked"] and (about["state"] == "Aborted" or (overtaken and about["state"] == "Open")):
+            # Newer decisions came in between, and nothing has happened yet; an earlier attempt may have come as far as here.
+            _aborts(jobs, job, about)
+            return anew(slice)
         if about["state"] == "Open":
-            if overtaken:
-                # Newer decisions came in between, and nothing has happened yet.
-                jobs.abort(job)
-                return anew(slice)
             jobs.start(job)
         if about["state"] not in DONE:
             asked = int(handle["asked"]) + 1
@@ -68,6 +68,14 @@ def _starts(jobs: Jobs, job: str) -> bool:
         return False
     crash.point("salesforce.job.start:after")
     return True
+
+
+def _aborts(jobs: Jobs, job: str, about: Mapping[str, Any]) -> None:
+    """Ends a job that nobody has started, so that it never works beside the one in its place."""
+    if about["state"] == "Open":
+        crash.point("salesforce.job.abort:before")
+        jobs.abort(job)
+        crash.point("salesforce.job.abort:after")
 
 
 def _receipts(

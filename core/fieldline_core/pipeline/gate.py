@@ -1,7 +1,7 @@
 """The gate before each target: pauses, blast radius, concurrency, rate and circuit breaker, shared by all workers."""
 
-from fieldline_core.admission import TargetState, admit, failed, succeeded
-from fieldline_core.errors import FieldlineError, Misconfigured, Unavailable
+from fieldline_core.admission import TargetState, admit, failed, paced, succeeded
+from fieldline_core.errors import FieldlineError, Misconfigured, Paced, Unavailable
 from fieldline_core.events import record
 from fieldline_core.logs import log
 from fieldline_core.pipeline.engine import Engine
@@ -28,14 +28,16 @@ def pass_gate(engine: Engine, effect_id: int) -> Row | None:
 
 
 def report(engine: Engine, target: str, error: FieldlineError | None) -> None:
-    """Tells the target's breaker how a call went."""
+    """Tells the target's breaker how a call went; one that we put off ourselves says nothing of the target."""
     with engine.store.transaction("write.breaker") as tx:
         row = tx.one("effects.target", name=target)
         if row is None:
             return
         before = _state(row)
         after = succeeded(before)
-        if error is not None:
+        if isinstance(error, Paced):
+            after = paced(before, row["clock"], str(error), error.retry_after or 0.0)
+        elif error is not None:
             asked = error.retry_after if isinstance(error, Unavailable) else None
             after = failed(before, row["clock"], str(error), retry_after_s=asked, person=isinstance(error, Misconfigured))
         if after != before:

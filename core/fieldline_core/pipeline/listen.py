@@ -24,6 +24,7 @@ LOCK = 7_301_004
 """The advisory lock of the process that listens."""
 _LOOK_S = 1.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
+_END_S = 5.0
 
 
 class Listeners:
@@ -33,6 +34,7 @@ class Listeners:
         self._engine = engine
         self._stopped = threading.Event()
         self._running: dict[tuple[int, int], Listener] = {}
+        self._leaving: list[Listener] = []
 
     def stop(self) -> None:
         """Ends `run`, and every listener."""
@@ -50,7 +52,7 @@ class Listeners:
                 log().error("listening_failed", exc_info=error)
                 self._stopped.wait(1.0)
             finally:
-                self._keep(set())
+                self._part()
 
     def _lead(self, session: psycopg.Connection[Any]) -> None:
         leads = False
@@ -68,15 +70,26 @@ class Listeners:
         with self._engine.store.transaction("feeds") as tx:
             wanted = {(row["flow_id"], row["release_id"]) for row in tx.all("feeds.wanted")}
         self._keep(wanted)
+        # Two listeners of a flow might ask its system for the same thing twice: the next one begins when the last has ended.
+        busy = {each.flow_id for each in self._leaving}
         for place in sorted(wanted - self._running.keys()):
-            self._running[place] = Listener(self._engine, *place)
-            self._running[place].start()
+            if place[0] not in busy:
+                self._running[place] = Listener(self._engine, *place)
+                self._running[place].start()
 
     def _keep(self, wanted: set[tuple[int, int]]) -> None:
+        """Has the other listeners end; one that waits for its system ends behind that, and keeps no other flow waiting."""
         for place in self._running.keys() - wanted:
             self._running[place].stop()
-        for place in self._running.keys() - wanted:
-            self._running.pop(place).join()
+            self._leaving.append(self._running.pop(place))
+        self._leaving = [each for each in self._leaving if each.is_alive()]
+
+    def _part(self) -> None:
+        """Ends every listener; one that does not end soon is left behind: what it stores is refused when another has its flow."""
+        self._keep(set())
+        until = time.monotonic() + _END_S
+        for each in self._leaving:
+            each.join(max(0.0, until - time.monotonic()))
 
 
 class Listener(threading.Thread):
@@ -85,7 +98,7 @@ class Listener(threading.Thread):
     def __init__(self, engine: Engine, flow_id: int, release_id: int) -> None:
         super().__init__(name=f"feed-{flow_id}", daemon=True)
         self._engine = engine
-        self._flow_id = flow_id
+        self.flow_id = flow_id
         self._release_id = release_id
         self._ended = threading.Event()
         self._wait_s = _FIRST_WAIT_S
@@ -99,7 +112,7 @@ class Listener(threading.Thread):
         while not self._ended.is_set():
             asked_s = None
             try:
-                with suspend_when_broken(self._engine, self._flow_id, "it cannot listen to changes"):
+                with suspend_when_broken(self._engine, self.flow_id, "it cannot listen to changes"):
                     self.listen()
             except (Unavailable, psycopg.Error) as error:
                 self._note(error)
@@ -118,7 +131,9 @@ class Listener(threading.Thread):
         assert source is not None
         connector, topic = engine.parts.connector(source.connection), engine.parts.topic(release)
         if isinstance(connector, Subscribes):
-            return keep(engine, release, self._ended)
+            for _ in keep(engine, release, self._ended):
+                self._wait_s = _FIRST_WAIT_S
+            return
         version, after = begin(engine, release)
         own = own_fields_written(engine, release)
         intake = Intake(engine)
@@ -129,10 +144,10 @@ class Listener(threading.Thread):
 
     def _note(self, error: Exception) -> None:
         words = str(error) if isinstance(error, FieldlineError) else f"the store failed ({type(error).__name__})"
-        log().warning("feed_waits", flow=self._flow_id, reason=type(error).__name__)
+        log().warning("feed_waits", flow=self.flow_id, reason=type(error).__name__)
         try:
             with self._engine.store.transaction("feed.fails") as tx:
-                tx.run("feeds.fails", flow=self._flow_id, reason=words[:500])
+                tx.run("feeds.fails", flow=self.flow_id, reason=words[:500])
         except StoreUnavailable:
             # What is lost is the note: the next try makes it.
             return

@@ -47,13 +47,14 @@ def read(engine: Engine, run_id: int) -> None:
 def _read_pages(engine: Engine, claim: Row, release: Release) -> None:
     left = _rows_left(claim)
     whole = left != 0
-    began = time.perf_counter()
+    began, kept = time.perf_counter(), False
     for page in _pages(engine, claim, release) if whole else ():
         if page.again_s is not None:
             _wait(engine, claim, release, page, page.again_s)
             return
         batch = page.batch if left is None else page.batch.slice(0, left)
         batch, dropped = batch.last_of_each_key()
+        kept = page.left
         _store_page(engine, claim, release, Page(batch, page.after), len(dropped))
         log().info("page_read", run=claim["id"], stage="read", rows=len(batch), duration_ms=milliseconds_since(began))
         began = time.perf_counter()
@@ -65,7 +66,7 @@ def _read_pages(engine: Engine, claim: Row, release: Release) -> None:
         if _piles_up(engine, claim["id"]):
             give_back(engine, "runs", claim["id"], claim["fence"], 0.0, counted=False)
             return
-    _exhaust(engine, claim, release, whole=whole)
+    _exhaust(engine, claim, release, whole=whole and not kept)
 
 
 def _pages(engine: Engine, claim: Row, release: Release) -> Iterator[Page]:
@@ -121,9 +122,14 @@ def _wait(engine: Engine, claim: Row, release: Release, page: Page, wait_s: floa
         raise RuntimeError("a page that asks to be read again brings rows")
     cursor = _sealed(engine, release, page.after)
     with engine.store.transaction("read.wait") as tx:
-        if not tx.run("runs.wait", id=claim["id"], fence=claim["fence"], cursor=cursor, wait_s=wait_s):
-            raise Fenced
+        held = tx.run("runs.wait", id=claim["id"], fence=claim["fence"], cursor=cursor, wait_s=wait_s)
         tx.one("relay.notify")
+    if not held:
+        before = _opened(engine, claim["cursor"])["after"] if claim["cursor"] else {}
+        if page.after.get("job") != before.get("job"):
+            # Begun just now: nobody else knows of it.
+            _give_up(engine, claim["id"], release.id, cursor)
+        raise Fenced
     log().info("run_waits", run=claim["id"], stage="read", wait_s=round(wait_s, 1))
 
 
@@ -169,13 +175,19 @@ def _abandon(engine: Engine, run_id: int) -> None:
         ended = tx.one("runs.claim_prepared", id=run_id)
     if ended is None:
         return
+    if _give_up(engine, run_id, ended["release_id"], ended["cursor"]):
+        with engine.store.transaction("read.abandoned") as tx:
+            tx.run("runs.abandoned", id=run_id)
+
+
+def _give_up(engine: Engine, run_id: int, release_id: int, cursor: bytes) -> bool:
+    """Whether the source keeps nothing more for the run."""
     try:
-        source = engine.parts.release(ended["release_id"]).flow.source
+        source = engine.parts.release(release_id).flow.source
         connector = engine.parts.connector(source.connection) if source else None
         if isinstance(connector, Prepares):
-            connector.abandon(_opened(engine, ended["cursor"])["after"])
+            connector.abandon(_opened(engine, cursor)["after"])
     except FieldlineError as error:
         log().warning("prepared_not_given_up", run=run_id, code=error.code)
-        return
-    with engine.store.transaction("read.abandoned") as tx:
-        tx.run("runs.abandoned", id=run_id)
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from psycopg.types.json import Jsonb
 
@@ -13,12 +13,13 @@ from fieldline_core.logs import log
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.manage import add_run
 from fieldline_core.pipeline.place import begin, event_of, topic_of
+from fieldline_core.pipeline.suspend import suspend_when_broken
 from fieldline_core.ports import Cursor, Heard, Subscribed
 from fieldline_core.store import Transaction
 
 
-def keep(engine: Engine, release: Release, ended: threading.Event) -> None:
-    """Looks after the flow's subscription until ended; raises Fenced where another listener has the flow."""
+def keep(engine: Engine, release: Release, ended: threading.Event) -> Iterator[None]:
+    """Looks after the flow's subscription until ended, look by look; raises Fenced where another listener has the flow."""
     assert release.flow.source is not None
     topic = engine.parts.topic(release)
     version, place = begin(engine, release)
@@ -27,6 +28,7 @@ def keep(engine: Engine, release: Release, ended: threading.Event) -> None:
         connector = engine.parts.connector(release.flow.source.connection)
         found: Subscribed = connector.subscribe(topic, release.flow.flow, place)
         version, place = _stored(engine, release, found, version), found.place
+        yield
         ended.wait(found.again_s)
 
 
@@ -51,11 +53,25 @@ def take_told(engine: Engine, release: Release, said: Callable[[Cursor | None], 
 
 
 def catch_up(engine: Engine) -> None:
-    """Asks for the runs that read what was missed while another run, which may have been too early for it, still went on."""
+    """Asks for the runs that read what was missed while another run, which may have been too early for it, still went on.
+
+    A flow that cannot be read pauses, and does not keep the others from it.
+    """
+    with engine.store.transaction("missed") as tx:
+        missed = tx.all("feeds.missed")
+    for row in missed:
+        with suspend_when_broken(engine, row["flow_id"], "no run can read the changes that it missed"):
+            _catch_up(engine, engine.parts.release(row["release_id"]))
+
+
+def _catch_up(engine: Engine, release: Release) -> None:
     with engine.store.transaction("catch-up") as tx:
-        for row in tx.all("feeds.missed"):
-            tx.run("feeds.caught_up", flow=row["flow_id"])
-            add_run(tx, engine.parts.release(row["release_id"]), "changes", engine.parts)
+        # None where another process was first, or where the flow was published anew meanwhile: the next look has that release.
+        if tx.one("feeds.lock_missed", flow=release.flow_id, release=release.id) is None:
+            return
+        tx.run("feeds.caught_up", flow=release.flow_id)
+        if release.flow.trigger.changes is not None:
+            add_run(tx, release, "changes", engine.parts)
 
 
 def _stored(engine: Engine, release: Release, found: Subscribed, version: int) -> int:

@@ -116,15 +116,16 @@ def _submitted(engine: Engine, claim: Row, pending: Pending) -> None:
 
 
 def _put_off(engine: Engine, claim: Row, release: Release, step: WriteStep, batch: Batch, error: FieldlineError) -> None:
+    # What the target has taken up may be done there, though it refused or never heard our questions about it.
+    unknown = claim["state"] == EffectState.SUBMITTED or (isinstance(error, Unavailable) and error.sent)
+    outcome = Outcome.UNKNOWN if unknown else Outcome.REFUSED
     if isinstance(error, Rejected):
         report(engine, claim["target"], None)
-        _give_up(engine, claim, release, batch, Outcome.REFUSED, str(error))
+        _give_up(engine, claim, release, batch, outcome, str(error))
         return
     if isinstance(error, Unavailable | Misconfigured):
         report(engine, claim["target"], error)
     if not retry_or_none(engine, "effects", claim["id"], claim["fence"], _policy(engine, step), error, claim["attempts"]):
-        unknown = isinstance(error, Unavailable) and error.sent
-        outcome = Outcome.UNKNOWN if unknown else Outcome.REFUSED
         _give_up(engine, claim, release, batch, outcome, f"given up after {claim['attempts']} attempts: {error}")
 
 

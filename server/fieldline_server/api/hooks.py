@@ -85,8 +85,9 @@ def _take_told(backend: Backend, release: Release, hook: HookRequest) -> Respons
         connector = backend.engine.parts.connector(release.flow.source.connection)
         if not isinstance(connector, Subscribes):
             raise NotFound("there is no such flow")
+        # Before the system is asked what has changed: where there is no room, nobody asks it for each message anew.
+        _check_room(backend)
         said = connector.told(backend.engine.parts.topic(release), hook)
-    _check_room(backend)
     changes = take_told(backend.engine, release, said)
     backend.metrics.hooks.labels(release.flow.flow, "accepted").inc(changes)
     return Response(status_code=200)

@@ -33,7 +33,7 @@ async def preview(
     def shown() -> dict[str, Any]:
         backend.flows.find(flow)
         draft = mapping_in(text) if text.strip() else None
-        return {"items": preview_flow(backend.engine, backend.registry, flow, rows, caller.name, draft)}
+        return {"items": preview_flow(backend.engine, backend.registry, flow, rows, caller.name, draft, at_once=True)}
 
     return await run_sync(shown)
 

@@ -13,6 +13,7 @@ from fieldline_simulators.serving import Reply
 
 PATHS = ("/sap/bc/idoc_xml", "/sap/bc/srt/idoc")
 MOST_BYTES = 4_000_000
+_MOST_CONTENT = 4_000
 READY, POSTED, FAILED = "64", "53", "51"
 
 IDOCS = EntitySet(
@@ -26,7 +27,7 @@ IDOCS = EntitySet(
         Property("Sndprn", label="Partner number of sender", length=10),
         Property("RefDocnum", label="Number given by the sender", length=70),
         Property("LastChangeDateTime", "DateTimeOffset", label="Changed at"),
-        Property("Content", label="IDoc as it came", filterable=False),
+        Property("Content", label="Beginning of the message it came in", length=_MOST_CONTENT, filterable=False),
     ),
     ("Docnum",), label="Inbound IDocs", creatable=False, updatable=False, deletable=False, changed_at="LastChangeDateTime",
 )  # fmt: skip
@@ -45,7 +46,7 @@ def accept(store: Store, body: bytes, content_type: str) -> Reply:
     if "xml" not in content_type.lower():
         raise Refused(415, "E0/415", "The inbound port takes text/xml", page=True)
     controls = _controls(body)
-    text = body.decode("utf-8", "replace")
+    text = body[: 4 * _MOST_CONTENT].decode("utf-8", "replace")[:_MOST_CONTENT]
     with store.atomic():
         for control in controls:
             number = _FIRST + store.count(IDOCS.name)
@@ -83,6 +84,6 @@ def _row(number: str, control: Element, text: str) -> Row:
     row: dict[str, Any] = {
         "Docnum": number, "Status": READY, "StatusText": _TEXTS[READY], "Mestyp": said("MESTYP", 30), "Idoctp": said("IDOCTYP", 30),
         "Sndprn": said("SNDPRN", 10), "RefDocnum": said("DOCNUM", 70) or said("ARCKEY", 70), "LastChangeDateTime": None,
-        "Content": text[:100_000],
+        "Content": text,
     }  # fmt: skip
     return row

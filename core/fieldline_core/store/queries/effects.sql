@@ -45,9 +45,9 @@ UPDATE effect SET sent_at = NULL, due_at = now() + make_interval(secs => %(wait_
 WHERE id = %(id)s AND state IN ('intended', 'submitted') AND (lease_until IS NULL OR lease_until < now())
 
 -- name: submitted
--- Notes that the target works on it and is to be asked again.
+-- Notes that the target works on it and is to be asked again; what failed before that counts no more.
 UPDATE effect SET state = 'submitted', handle = %(handle)s, lease_owner = NULL, lease_until = NULL, sent_at = NULL, crashes = 0,
-    attempts = attempts - 1, due_at = now() + make_interval(secs => %(wait_s)s), last_error = NULL
+    attempts = 0, due_at = now() + make_interval(secs => %(wait_s)s), last_error = NULL
 WHERE id = %(id)s AND fence = %(fence)s AND lease_owner IS NOT NULL
 
 -- name: finish

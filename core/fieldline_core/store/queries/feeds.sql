@@ -38,12 +38,17 @@ UPDATE feed SET told = %(told)s WHERE tenant_id = %(tenant)s AND flow_id = %(flo
 UPDATE feed SET missed_at = coalesce(missed_at, now()) WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s
 
 -- name: missed
--- The flows of which a run is to read what was missed, and none goes on.
+-- The flows of which a run is to read what was missed, and none goes on; one that is paused is not read.
 SELECT d.flow_id, f.release_id
 FROM feed d JOIN flow f ON f.id = d.flow_id
-WHERE d.tenant_id = %(tenant)s AND d.missed_at IS NOT NULL AND f.release_id IS NOT NULL AND NOT EXISTS (
+WHERE d.tenant_id = %(tenant)s AND d.missed_at IS NOT NULL AND f.release_id IS NOT NULL AND f.paused_at IS NULL AND NOT EXISTS (
     SELECT 1 FROM run r WHERE r.tenant_id = d.tenant_id AND r.flow_id = d.flow_id AND r.kind = 'batch' AND r.state IN ('queued', 'running'))
-ORDER BY d.flow_id FOR UPDATE OF d
+ORDER BY d.flow_id
+
+-- name: lock_missed
+-- The place of a flow that is still of this release and of which something was missed, locked.
+SELECT d.flow_id FROM feed d JOIN flow f ON f.id = d.flow_id
+WHERE d.tenant_id = %(tenant)s AND d.flow_id = %(flow)s AND d.missed_at IS NOT NULL AND f.release_id = %(release)s FOR UPDATE OF d
 
 -- name: caught_up
 -- Forgets what was missed, because a run reads it.

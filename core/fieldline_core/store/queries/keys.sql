@@ -20,5 +20,6 @@ INSERT INTO secret (tenant_id, name, body) VALUES (%(tenant)s, %(name)s, %(body)
 ON CONFLICT (tenant_id, name) DO UPDATE SET body = excluded.body, created_at = now()
 
 -- name: lock_shared
--- Lets one process at a time change a value that a connection's processes share, until its transaction ends.
-SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, %(tenant)s))
+-- Lets one process at a time change a value that a connection's processes share, until its transaction ends; waits so long at most.
+WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', %(longest_ms)s::int::text, true))
+SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, %(tenant)s)) FROM patience

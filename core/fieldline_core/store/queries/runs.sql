@@ -50,8 +50,8 @@ UPDATE run SET cursor = %(cursor)s, prepared = true, reason = 'the source prepar
 WHERE id = %(id)s AND fence = %(fence)s AND state = 'running' AND lease_owner IS NOT NULL
 
 -- name: exhaust
--- Notes that no more is to be read, and gives the lease back; what was read to its end is no longer prepared.
-UPDATE run SET exhausted = true, lease_owner = NULL, lease_until = NULL, crashes = 0, reason = NULL,
+-- Notes that no more is to be read, and gives the lease back; what was read to its end is no longer prepared, unless it is left.
+UPDATE run SET exhausted = true, lease_owner = NULL, lease_until = NULL, attempts = 0, crashes = 0, reason = NULL,
     prepared = prepared AND NOT %(whole)s
 WHERE id = %(id)s AND fence = %(fence)s AND state = 'running' AND lease_owner IS NOT NULL
 
@@ -84,13 +84,13 @@ RETURNING id
 -- name: fail
 -- Ends a run with a reason; what was read goes on.
 UPDATE run SET state = 'failed', reason = %(reason)s, finished_at = now(), lease_owner = NULL, lease_until = NULL, sent_at = NULL,
-    due_at = now()
+    due_at = now(), attempts = 0
 WHERE id = %(id)s AND fence = %(fence)s AND state IN ('queued', 'running')
 
 -- name: cancel
 -- Ends a batch run at a person's wish; chunks that were not scored are dead.
 UPDATE run SET state = 'cancelled', reason = %(reason)s, finished_at = now(), lease_owner = NULL, lease_until = NULL, fence = fence + 1,
-    sent_at = NULL, due_at = now()
+    sent_at = NULL, due_at = now(), attempts = 0
 WHERE id = %(id)s AND tenant_id = %(tenant)s AND kind = 'batch' AND state IN ('queued', 'running')
 RETURNING id, (SELECT name FROM flow WHERE flow.id = run.flow_id) AS flow
 
@@ -101,8 +101,9 @@ UPDATE chunk SET state = 'dead', body = NULL, done_at = now(), last_error = 'the
 WHERE run_id = %(id)s AND state = 'read' RETURNING id, rows, intake_from
 
 -- name: claim_prepared
--- Takes up a run that has ended while its source keeps something for it; after some attempts for the last time.
-UPDATE run SET attempts = attempts + 1, due_at = now() + interval '1 minute', sent_at = NULL, prepared = attempts < 5
+-- Takes up a run that has ended while its source keeps something for it; the waits double, until the last one most of a day later.
+UPDATE run SET attempts = attempts + 1, due_at = now() + interval '1 minute' * power(2, attempts), sent_at = NULL,
+    prepared = attempts < 10
 WHERE id = %(id)s AND tenant_id = %(tenant)s AND prepared AND state IN ('succeeded', 'failed', 'cancelled') AND due_at <= now()
 RETURNING release_id, cursor
 

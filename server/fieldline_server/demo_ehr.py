@@ -1,19 +1,15 @@
 """The clinic's side of the demo: a simulated EHR, in a process of its own."""
 
-import json
-import os
-import sys
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 from urllib.parse import urlencode
 
 import httpx
 
 from fieldline_server.demo import CountsDiffer
+from fieldline_server.demo_simulator import Simulator
 from fieldline_server.demo_systems import example_documents, with_stored_secrets
-from fieldline_server.processes import Child, Program
 
 PATIENTS = "diabetes"
 _PATIENT = "study-001"
@@ -34,56 +30,41 @@ class Ehr:
     flows: ClassVar[tuple[str, ...]] = (PATIENTS,)
 
     def __init__(self, directory: Path, examples: Path, rows: int | None) -> None:
-        self._log = directory / "ehr.log"
         self._examples = examples
-        self._rows = rows
-        self._child: Child | None = None
         self._client = httpx.Client(trust_env=False, timeout=_TIMEOUT_S)
         self.api_url = ""
         """Where Fieldline's API is, once it is known: the EHR's tokens are made for that address."""
+        options = () if rows is None else ("--patients", str(rows))
+        self._simulator = Simulator("fhir", *options, log=directory / "ehr.log")
 
     def start(self) -> None:
         """Starts the EHR."""
-        argv = [sys.executable, "-m", "fieldline_server", "simulate", "fhir", "--json"]
-        argv += [] if self._rows is None else ["--patients", str(self._rows)]
-        # What it leaves when it is killed lies in the demo's own folder, and goes with that.
-        env = {**os.environ, "TMPDIR": str(self._log.parent / "tmp")}
-        self._child = Child(Program("simulated EHR", argv, env, ready=self._announced), self._log)
-        self._child.wait_until_ready()
+        self._simulator.start()
 
     def stop(self) -> None:
         """Ends the EHR."""
         self._client.close()
-        if self._child:
-            self._child.stop(grace_s=2.0)
-
-    def _announced(self) -> bool:
-        return self._log.exists() and self._log.read_text().endswith("\n")
-
-    @cached_property
-    def _facts(self) -> Mapping[str, Any]:
-        facts: Mapping[str, Any] = json.loads(self._log.read_text().splitlines()[-1])
-        return facts
+        self._simulator.stop()
 
     @property
     def url(self) -> str:
         """The EHR's address, and that of the page of its charts."""
-        return str(self._facts["url"])
+        return str(self._simulator.facts["url"])
 
     @property
     def cards_url(self) -> str:
         """The page of the EHR that asks for a patient's card at once."""
-        return f"{self._facts['cds_page']}?{urlencode({'patient': _PATIENT, 'service': self._service})}"
+        return f"{self._simulator.facts['cds_page']}?{urlencode({'patient': _PATIENT, 'service': self._service})}"
 
     @property
     def secrets(self) -> Mapping[str, str]:
         """What the example's documents refer to, by the names that they have in the environment."""
-        return {"EHR_PRIVATE_KEY": Path(self._facts["app_key"]).read_text()}
+        return {"EHR_PRIVATE_KEY": Path(self._simulator.facts["app_key"]).read_text()}
 
     @property
     def records(self) -> int:
         """How many patients the EHR has."""
-        return int(self._facts["patients"])
+        return int(self._simulator.facts["patients"])
 
     def documents(self, flow: str) -> str:
         """The example's documents, with the addresses of this EHR and of the API that it calls."""
@@ -91,7 +72,8 @@ class Ehr:
         for document in documents:
             if document.get("connector") == "fhir":
                 document["settings"] |= {
-                    "base_url": self._facts["fhir_url"], "allow_private": [{"host": "localhost", "network": "127.0.0.0/8"}],
+                    "base_url": self._simulator.facts["fhir_url"],
+                    "allow_private": [{"host": "localhost", "network": "127.0.0.0/8"}],
                 }  # fmt: skip
             if service := document.get("trigger", {}).get("cds"):
                 service |= {"url": self.api_url, "clients": [{"issuer": self.url, "keys": f"{self.url}/cds/jwks.json"}]}
@@ -100,8 +82,8 @@ class Ehr:
     def written(self, flow: str) -> int:
         """How many patients really have an answer in their chart."""
         answer = self._client.get(
-            f"{self._facts['fhir_url']}/Observation", params={"code": _OURS, "_summary": "count"},
-            headers={"authorization": f"Bearer {self._facts['token']}"},
+            f"{self._simulator.facts['fhir_url']}/Observation", params={"code": _OURS, "_summary": "count"},
+            headers={"authorization": f"Bearer {self._simulator.facts['token']}"},
         )  # fmt: skip
         return int(answer.raise_for_status().json()["total"])
 

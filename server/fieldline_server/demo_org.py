@@ -1,15 +1,11 @@
 """The sales department's side of the demo: a simulated Salesforce org, in a process of its own."""
 
-import json
-import os
-import sys
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from fieldline_server.demo_simulator import Simulator
 from fieldline_server.demo_systems import example_documents, with_stored_secrets
-from fieldline_server.processes import Child, Program
 from fieldline_simulators.salesforce.visitor import Visitor
 
 LEADS = "lead-scoring"
@@ -23,45 +19,31 @@ class Org:
     flows: ClassVar[tuple[str, ...]] = (LEADS,)
 
     def __init__(self, directory: Path, examples: Path, rows: int | None) -> None:
-        self._log = directory / "salesforce.log"
         self._examples = examples
         self._leads = min(_LEADS, rows or _LEADS)
-        self._child: Child | None = None
         self._visitor: Visitor | None = None
+        self._simulator = Simulator("salesforce", "--leads", str(self._leads), log=directory / "salesforce.log")
 
     def start(self) -> None:
         """Starts the org, with its API and its change events."""
-        argv = [sys.executable, "-m", "fieldline_server", "simulate", "salesforce", "--json", "--leads", str(self._leads)]
-        # What it leaves when it is killed lies in the demo's own folder, and goes with that.
-        env = {**os.environ, "TMPDIR": str(self._log.parent / "tmp")}
-        self._child = Child(Program("simulated Salesforce", argv, env, ready=self._announced), self._log)
-        self._child.wait_until_ready()
+        self._simulator.start()
         self._visitor = Visitor(self.url)
 
     def stop(self) -> None:
         """Ends the org."""
         if self._visitor:
             self._visitor.close()
-        if self._child:
-            self._child.stop(grace_s=2.0)
-
-    def _announced(self) -> bool:
-        return self._log.exists() and self._log.read_text().endswith("\n")
-
-    @cached_property
-    def _facts(self) -> Mapping[str, Any]:
-        facts: Mapping[str, Any] = json.loads(self._log.read_text().splitlines()[-1])
-        return facts
+        self._simulator.stop()
 
     @property
     def url(self) -> str:
         """The org's address, and that of its page."""
-        return str(self._facts["url"])
+        return str(self._simulator.facts["url"])
 
     @property
     def secrets(self) -> Mapping[str, str]:
         """What the example's documents refer to, by the names that they have in the environment."""
-        return {"CRM_CLIENT_SECRET": str(self._facts["client_secret"])}
+        return {"CRM_CLIENT_SECRET": str(self._simulator.facts["client_secret"])}
 
     @property
     def records(self) -> int:
@@ -74,8 +56,8 @@ class Org:
         for document in documents:
             if document.get("connector") == "salesforce":
                 document["settings"] |= {
-                    "url": self.url, "pubsub_url": f"http://{self._facts['pubsub']}",
-                    "login": {**document["settings"]["login"], "client_id": self._facts["client_id"]},
+                    "url": self.url, "pubsub_url": f"http://{self._simulator.facts['pubsub']}",
+                    "login": {**document["settings"]["login"], "client_id": self._simulator.facts["client_id"]},
                     "allow_private": [{"host": "localhost", "network": "127.0.0.0/8"}],
                 }  # fmt: skip
         return with_stored_secrets(documents)

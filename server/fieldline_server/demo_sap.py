@@ -1,18 +1,14 @@
 """The planner's side of the demo: a simulated SAP system, in a process of its own, beside the ERP that is reached by ODBC."""
 
-import json
-import os
-import sys
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import httpx
 import yaml
 
+from fieldline_server.demo_simulator import Simulator
 from fieldline_server.demo_systems import BIKES, example_documents, with_stored_secrets
-from fieldline_server.processes import Child, Program
 
 FORECAST = "bike-demand-odata"
 SHARED_MODELS: Mapping[str, str] = {FORECAST: BIKES}
@@ -28,48 +24,34 @@ class Sap:
     flows: ClassVar[tuple[str, ...]] = (FORECAST,)
 
     def __init__(self, directory: Path, examples: Path, rows: int | None, *, alone: bool) -> None:
-        self._log = directory / "sap.log"
         self._examples = examples
-        self._hours = min(_HOURS, rows or _HOURS)
         self._alone = alone
-        self._child: Child | None = None
+        records = str(examples / BIKES / "records.csv")
+        options = ("--hours", str(min(_HOURS, rows or _HOURS)), "--records", records)
+        self._simulator = Simulator("sap", *options, log=directory / "sap.log")
 
     def start(self) -> None:
         """Starts the system, with the first hours of the example's table."""
-        argv = [sys.executable, "-m", "fieldline_server", "simulate", "sap", "--json", "--hours", str(self._hours)]
-        argv += ["--records", str(self._examples / BIKES / "records.csv")]
-        # What it leaves when it is killed lies in the demo's own folder, and goes with that.
-        env = {**os.environ, "TMPDIR": str(self._log.parent / "tmp")}
-        self._child = Child(Program("simulated SAP", argv, env, ready=self._announced), self._log)
-        self._child.wait_until_ready()
+        self._simulator.start()
 
     def stop(self) -> None:
         """Ends the system."""
-        if self._child:
-            self._child.stop(grace_s=2.0)
-
-    def _announced(self) -> bool:
-        return self._log.exists() and self._log.read_text().endswith("\n")
-
-    @cached_property
-    def _facts(self) -> Mapping[str, Any]:
-        facts: Mapping[str, Any] = json.loads(self._log.read_text().splitlines()[-1])
-        return facts
+        self._simulator.stop()
 
     @property
     def url(self) -> str:
         """The system's page."""
-        return str(self._facts["url"])
+        return str(self._simulator.facts["url"])
 
     @property
     def secrets(self) -> Mapping[str, str]:
         """What the example's documents refer to, by the names that they have in the environment."""
-        return {"SAP_PASSWORD": str(self._facts["password"])}
+        return {"SAP_PASSWORD": str(self._simulator.facts["password"])}
 
     @property
     def records(self) -> int:
         """How many hours the planning table has."""
-        return int(self._facts["records"][_PLANNING])
+        return int(self._simulator.facts["records"][_PLANNING])
 
     def documents(self, flow: str) -> str:
         """The example's second form, with the address of this system; with the mapping where the first form is not there."""
@@ -79,15 +61,15 @@ class Sap:
         for document in documents:
             if document.get("connector") == "odata":
                 document["settings"] |= {
-                    "service_url": self._facts["v2_url"].rstrip("/"),
-                    "login": {**document["settings"]["login"], "user": self._facts["user"]},
+                    "service_url": self._simulator.facts["v2_url"].rstrip("/"),
+                    "login": {**document["settings"]["login"], "user": self._simulator.facts["user"]},
                     "allow_private": [{"host": "localhost", "network": "127.0.0.0/8"}],
                 }
         return with_stored_secrets(documents)
 
     def written(self, flow: str) -> int:
         """How many hours really have a forecast."""
-        login = httpx.BasicAuth(self._facts["user"], self._facts["password"])
-        place = f"{self._facts['v4_url']}{_PLANNING}/$count"
+        login = httpx.BasicAuth(self._simulator.facts["user"], self._simulator.facts["password"])
+        place = f"{self._simulator.facts['v4_url']}{_PLANNING}/$count"
         with httpx.Client(auth=login, trust_env=False, timeout=_TIMEOUT_S) as client:
             return int(client.get(place, params={"$filter": "PlannedDemandQuantity ne null"}).raise_for_status().text)

@@ -1,6 +1,9 @@
 .PHONY: demo test soak fuzz interop bench lint install clean
 BIN = .venv/bin
 
+# Many processes are started here: where the environment forbids bytecode, each of them would compile every package anew.
+export PYTHONDONTWRITEBYTECODE =
+
 # The demo ends with make, even where make is killed.
 demo: install
 	@setpriv --pdeathsig TERM $(BIN)/fieldline demo $(ARGS)

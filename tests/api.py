@@ -20,7 +20,7 @@ from fieldline_core.pipeline.engine import Engine
 from fieldline_core.search import search_events
 from fieldline_core.settings import Settings
 from fieldline_core.store import Row
-from fieldline_inference import Registry
+from fieldline_inference.registry import Registry
 from fieldline_server.api import create_app, serving
 from fieldline_server.apply import apply
 from fieldline_server.embedded import Postgres

@@ -33,7 +33,7 @@ _MEMORY_NEEDED = 4 << 30
 class Eventually(Protocol):
     """Waits for what another process does."""
 
-    def __call__(self, condition: Callable[[], Answer], within_s: float = 30.0) -> Answer:
+    def __call__(self, condition: Callable[[], Answer], within_s: float = 120.0) -> Answer:
         """The first true answer of the condition; fails where there is none in time."""
 
 
@@ -114,9 +114,9 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def eventually() -> Eventually:
-    """`eventually(condition, within_s)`: waits for what another process does, no longer than it takes."""
+    """`eventually(condition, within_s)`: waits for what another process does, no longer than it takes, and on a slow machine."""
 
-    def wait(condition: Callable[[], Answer], within_s: float = 30.0) -> Answer:
+    def wait(condition: Callable[[], Answer], within_s: float = 120.0) -> Answer:
         deadline = time.monotonic() + within_s
         while not (answer := condition()):
             if time.monotonic() > deadline:

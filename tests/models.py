@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from fieldline_inference import Inspection, Limits, inspect_model
+from fieldline_inference.inspect import Inspection, inspect_model
+from fieldline_inference.limits import Limits
 
 IR_VERSION = 9
 """The newest that every supported onnxruntime reads; onnx's own default is ahead of it."""

@@ -12,7 +12,7 @@ from fieldline_core.flow import Flow, ModelPin, digest_of, release_body
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.schedule import next_time, schedule_text
 from fieldline_core.store import Transaction
-from fieldline_inference import ModelVersion, Registry
+from fieldline_inference.registry import ModelVersion, Registry
 from fieldline_server.lint import KINDS, Linter, Piece, read_pieces, touches
 from fieldline_server.versions import changed_names
 

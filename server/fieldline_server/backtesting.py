@@ -15,7 +15,7 @@ from fieldline_core.pipeline.decide import decide_batch
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.manage import current_release
 from fieldline_core.ports import Wanted
-from fieldline_inference import Registry
+from fieldline_inference.registry import Registry
 from fieldline_mappings import CompiledPlan, MappingDocument, digest
 from fieldline_server.comparing import Comparison
 from fieldline_server.sourcing import Records, plan_of, together

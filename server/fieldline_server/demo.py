@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from fieldline_core.findings import errors
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.invariants import check_invariants
 from fieldline_core.settings import Settings
-from fieldline_inference import Registry
+from fieldline_inference.registry import Registry
 from fieldline_server.apply import apply
 from fieldline_server.demo_sap import SHARED_MODELS
 from fieldline_server.demo_systems import System, stored_name
@@ -85,10 +86,12 @@ def load_examples(engine: Engine, registry: Registry, examples: Path, systems: S
     from fieldline_server.cli.models import import_model
 
     digests = {model["name"]: model["sha256"] for model in json.loads((examples / "MODELS.json").read_text())["models"]}
-    for name in dict.fromkeys(SHARED_MODELS.get(flow, flow) for system in systems for flow in system.flows):
-        version = import_model(engine, examples / name / "model.onnx", name, ACTOR)
-        if version.digest != f"sha256:{digests[name]}":
-            raise Misconfigured(f"{examples / name / 'model.onnx'} is not the model that MODELS.json names: restore it")
+    names = dict.fromkeys(SHARED_MODELS.get(flow, flow) for system in systems for flow in system.flows)
+    # Each is looked at in a process of its own: two of them keep two cores busy.
+    with ThreadPoolExecutor(2) as pool:
+        for version in pool.map(lambda name: import_model(engine, examples / name / "model.onnx", name, ACTOR), names):
+            if version.digest != f"sha256:{digests[version.name]}":
+                raise Misconfigured(f"{examples / version.name / 'model.onnx'} is not the model that MODELS.json names: restore it")
     for variable, value in (secret for system in systems for secret in system.secrets.items()):
         keep_secret(engine, stored_name(variable), value, ACTOR)
     texts = {f"{flow}/flow.yaml": system.documents(flow) for system in systems for flow in system.flows}

@@ -81,7 +81,7 @@ def _odbc(*, needed: bool) -> Iterator[Check]:
 
 
 def _onnxruntime() -> Iterator[Check]:
-    from fieldline_inference import check_runtime
+    from fieldline_inference.runtime import check_runtime
 
     # After ours, which turns its reports to its maker off.
     import onnxruntime  # isort: skip

@@ -9,7 +9,7 @@ from fieldline_core.findings import Finding, did_you_mean, errors
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.signature import Signature
 from fieldline_core.yaml_source import Source
-from fieldline_inference import Registry
+from fieldline_inference.registry import Registry
 from fieldline_mappings import MappingDocument, lint_mapping
 from fieldline_mappings.golden import Failure, run_golden
 from fieldline_server.lint import read_pieces

@@ -10,7 +10,7 @@ from contextlib import closing
 from fieldline_core.errors import FieldlineError, Unavailable
 from fieldline_core.settings import Settings
 from fieldline_core.store import Store
-from fieldline_server.run_file import found_settings
+from fieldline_server.run_file import PORT_FILE, found_settings
 
 _PACKAGE = "fieldline_server"
 _TIMEOUT_S = 5.0
@@ -73,8 +73,6 @@ def _api_port(settings: Settings) -> int:
     """The port that was set, else the free one that the API has noted."""
     if settings.api_port:
         return settings.api_port
-    from fieldline_server.api.serving import PORT_FILE
-
     try:
         return int((settings.data_directory / PORT_FILE).read_text())
     except OSError:

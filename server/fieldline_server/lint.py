@@ -16,7 +16,7 @@ from fieldline_core.ports import Children, Document, Feed, Hook, Lookup, Plan, S
 from fieldline_core.ports import Source as ReadsRecords
 from fieldline_core.validation import validate
 from fieldline_core.yaml_source import Source, parse
-from fieldline_inference import Registry
+from fieldline_inference.registry import Registry
 from fieldline_mappings import MappingDocument, compile_mapping, lint_mapping
 from fieldline_mappings import digest as mapping_digest
 from fieldline_server.lint_systems import findings_of_systems

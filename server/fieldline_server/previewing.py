@@ -7,7 +7,7 @@ from typing import Any
 from fieldline_core.events import record
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.manage import current_release
-from fieldline_inference import Registry
+from fieldline_inference.registry import Registry
 from fieldline_mappings import CompiledPlan, MappingDocument, explain
 from fieldline_server.sourcing import Records, plan_of
 

@@ -6,7 +6,7 @@ from fieldline_core.findings import errors
 from fieldline_core.flow import Flow
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.store import Transaction
-from fieldline_inference import Alias, ModelVersion, Registry
+from fieldline_inference.registry import Alias, ModelVersion, Registry
 from fieldline_mappings import MappingDocument, lint_mapping
 from fieldline_server.apply import release_flow
 

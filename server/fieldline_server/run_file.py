@@ -13,6 +13,8 @@ from fieldline_core.errors import Misconfigured
 from fieldline_core.settings import Settings
 from fieldline_server import watchdog
 
+PORT_FILE = "api.port"
+"""In the data directory, the port that the API listens on, while it does."""
 NOTHING_RUNS = "nothing runs here: start it with 'fieldline up', or set FIELDLINE_DATABASE_URL"
 
 

@@ -15,7 +15,7 @@ from fieldline_core.flow import Release
 from fieldline_core.pipeline.decide import Decisions
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.score import Given, answer
-from fieldline_inference import Registry
+from fieldline_inference.registry import Registry
 from fieldline_server.metrics import Metrics
 
 MOST_TOGETHER = 256

@@ -13,7 +13,7 @@ from fieldline_core.pipeline.engine import Engine, Parts
 from fieldline_core.pipeline.enrich import with_children
 from fieldline_core.ports import Lookup, Plan, Query, Source, Wanted
 from fieldline_core.waiting import pages_of
-from fieldline_inference import Registry
+from fieldline_inference.registry import Registry
 from fieldline_mappings import CompiledPlan, MappingDocument, compile_mapping
 from fieldline_server.lint import read_pieces
 

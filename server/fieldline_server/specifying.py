@@ -8,7 +8,7 @@ from fieldline_core.errors import FieldlineError, Misconfigured
 from fieldline_core.flow import Connection, Release
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.manage import current_release
-from fieldline_inference import Registry
+from fieldline_inference.registry import Registry
 from fieldline_mappings import CompiledPlan
 from fieldline_server.specification import Running, Specification, specify
 

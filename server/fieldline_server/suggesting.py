@@ -11,7 +11,7 @@ from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.manage import current_release
 from fieldline_core.schema import Entity
 from fieldline_core.signature import Signature
-from fieldline_inference import ModelVersion
+from fieldline_inference.registry import ModelVersion
 from fieldline_mappings import MappingDocument
 from fieldline_mappings.inserting import features_indent, with_features
 from fieldline_mappings.suggest import Proposal, Wanted, feature_lines, mapping_text, needs_record, propose

@@ -15,11 +15,10 @@ from pydantic import SecretStr
 from fieldline_core.errors import Misconfigured, Unavailable
 from fieldline_core.settings import Settings
 from fieldline_core.store import migrate
-from fieldline_server.api.serving import PORT_FILE
 from fieldline_server.embedded import Postgres, Redis
 from fieldline_server.health import local_host
 from fieldline_server.keys import ensure_admin_key
-from fieldline_server.run_file import RunFile
+from fieldline_server.run_file import PORT_FILE, RunFile
 from fieldline_server.supervisor import Supervisor
 from fieldline_server.wiring import open_engine
 

@@ -21,7 +21,9 @@ from fieldline_core.ports import Plan, Query, Shares, Target, Topic
 from fieldline_core.secret import Secret
 from fieldline_core.settings import Settings
 from fieldline_core.store import Row, Store
-from fieldline_inference import OnnxModel, Registry, Sessions
+from fieldline_inference.model import OnnxModel
+from fieldline_inference.registry import Registry
+from fieldline_inference.sessions import Sessions
 from fieldline_mappings import MappingDocument, compile_mapping
 from fieldline_mappings.formula import LANGUAGE
 from fieldline_server import __version__

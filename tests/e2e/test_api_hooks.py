@@ -23,7 +23,7 @@ from fieldline_connectors.webhook import Webhook
 from fieldline_core.ports import Delivery, Event
 from fieldline_core.settings import Settings
 from fieldline_core.store import Store
-from fieldline_server.api.serving import PORT_FILE
+from fieldline_server.run_file import PORT_FILE
 
 FORGED = 10_000
 SERVE = "from fieldline_core.settings import Settings; from fieldline_server.api import serve; serve(Settings())"
@@ -161,7 +161,7 @@ def server(settings: Settings, eventually: Eventually) -> Iterator[tuple[int, in
         assert eventually(lambda: file.exists() or process.poll() is not None)
         yield process.pid, int(file.read_text())
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
         assert not file.exists()
     finally:
         process.kill()

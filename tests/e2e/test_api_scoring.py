@@ -10,7 +10,7 @@ from tests.api import Served, Template, problem
 from fieldline_core.errors import Misconfigured, Unavailable
 from fieldline_core.flow import Flow
 from fieldline_core.pipeline.manage import current_release
-from fieldline_inference import ModelVersion
+from fieldline_inference.registry import ModelVersion
 from fieldline_server import scoring
 from fieldline_server.apply import release_flow
 from fieldline_server.metrics import Metrics

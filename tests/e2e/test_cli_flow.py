@@ -57,12 +57,12 @@ def command(
     log = folder / "up.log"
     process = up.start("up", "--workers", "2", log=log)
     try:
-        eventually(lambda: process.poll() is not None or (folder / "data/run.json").exists(), within_s=60)
+        eventually(lambda: process.poll() is not None or (folder / "data/run.json").exists())
         assert process.poll() is None, log.read_text()
         yield Command(folder, {"ERP_PASSWORD": erp.password})
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(120)
         postgres.drop_database(name)
 
 
@@ -236,7 +236,7 @@ def test_the_evidence_on_a_record_is_exported_and_verified_by_a_program_that_kno
     assert done["log_size"] > size
     assert out.stat().st_mode & 0o777 == 0o600
     verifier = [sys.executable, "-I", str(EXAMPLES.parent / "verifier/fieldline_verify.py"), str(out)]
-    told = subprocess.run([*verifier, "--key", key, "--seen", str(kept)], capture_output=True, text=True, timeout=60, check=False)
+    told = subprocess.run([*verifier, "--key", key, "--seen", str(kept)], capture_output=True, text=True, timeout=300, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
     assert "all that was checked holds" in told.stdout
     assert command("audit", "export", "--key", "no such record", "--out", str(out)).returncode == 2

@@ -30,7 +30,7 @@ def simulated(directory: Path, *options: str) -> Iterator[dict[str, Any]]:
             yield json.loads(process.stdout.readline())
         finally:
             process.send_signal(signal.SIGTERM)
-            ended = process.wait(30)
+            ended = process.wait(120)
     assert ended == 0
 
 
@@ -64,5 +64,5 @@ def test_a_server_says_how_to_come_in_and_keeps_its_file(tmp_path: Path) -> None
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fieldline_server", "simulate", "fhir", "--bundles", "absent"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert (done.returncode, "absent is no folder" in done.stderr, "Traceback" in done.stderr) == (1, True, False)

@@ -3,6 +3,9 @@
 import os
 import re
 import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,10 @@ from tests.command import Command, processes_of
 from tests.conftest import Eventually
 
 from fieldline_server.demo_systems import missing_odbc
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+_WITHIN_S = 400.0
 
 
 @pytest.fixture
@@ -21,12 +28,29 @@ def demos(server_directory: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def start(demos: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts the demo with these options; its processes end with it where a test fails."""
+    with ExitStack() as stack:
+
+        def started(*options: str, **env: str) -> "subprocess.Popen[bytes]":
+            running = Command(tmp_path, {"TMPDIR": str(demos), **env}).start("demo", *options, log=tmp_path / "log")
+            stack.callback(running.wait)
+            stack.callback(running.kill)
+            return running
+
+        yield started
+
+
 @pytest.mark.skipif(bool(missing_odbc()), reason="the ODBC driver for PostgreSQL is not installed")
-def test_the_demo_runs_its_examples_and_leaves_nothing(demos: Path, tmp_path: Path, eventually: Eventually) -> None:
-    demo, log = Command(tmp_path, {"TMPDIR": str(demos)}), tmp_path / "log"
-    status = demo.start("demo", "--exit", "--rows", "500", log=log).wait(120)
+def test_the_demo_runs_its_examples_stays_up_and_leaves_nothing(
+    demos: Path, tmp_path: Path, start: Start, eventually: Eventually
+) -> None:
+    log = tmp_path / "log"
+    running = start("--rows", "500")
+    eventually(lambda: "stays up" in log.read_text() or running.poll() is not None, within_s=_WITHIN_S)
     said = log.read_text()
-    assert status == 0, said
+    assert running.poll() is None, said
     assert re.search(r"bike-demand +500 +500 +500 +0 ", said)
     assert re.search(r"bike-demand-odata +500 +500 +500 +0 ", said)
     assert re.search(r"lab-triage +143 +143 +143 +0 ", said)
@@ -36,49 +60,52 @@ def test_the_demo_runs_its_examples_and_leaves_nothing(demos: Path, tmp_path: Pa
     assert re.search(r"a chart was opened +Diabetes may progress to \d+ within a year", said)
     assert "written, at attempt 1" in said
     assert re.search(r"admin key +fl_", said)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(_WITHIN_S) == 0, log.read_text()
     assert list(demos.iterdir()) == []
     # Its watchdog ends when it sees that the demo has ended.
     eventually(lambda: not processes_of(str(demos)))
 
 
 def test_a_demo_that_is_killed_takes_all_with_it_and_the_next_one_sweeps_up(
-    demos: Path, tmp_path: Path, eventually: Eventually
+    demos: Path, tmp_path: Path, start: Start, eventually: Eventually
 ) -> None:
-    command = Command(tmp_path, {"TMPDIR": str(demos)})
-    killed = command.start("demo", "--rows", "20", log=tmp_path / "log")
+    log = tmp_path / "log"
+    killed = start("--rows", "20")
     # Everything runs, and the flows are under way.
-    eventually(lambda: "up after" in (tmp_path / "log").read_text() or killed.poll() is not None, within_s=90)
-    assert killed.poll() is None, (tmp_path / "log").read_text()
+    eventually(lambda: "up after" in log.read_text() or killed.poll() is not None, within_s=_WITHIN_S)
+    assert killed.poll() is None, log.read_text()
     assert len(processes_of(str(demos))) > 5
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    eventually(lambda: not processes_of(str(demos)), within_s=30)
+    eventually(lambda: not processes_of(str(demos)))
     (left,) = demos.iterdir()
-    ended = command.start("demo", "--rows", "20", log=tmp_path / "log")
-    eventually(lambda: "stays up" in (tmp_path / "log").read_text() or ended.poll() is not None, within_s=90)
+    following = start("--rows", "20")
+    # It sweeps up before it starts anything.
+    eventually(lambda: "starting PostgreSQL" in log.read_text() or following.poll() is not None)
     assert not left.exists()
-    ended.send_signal(signal.SIGINT)
-    assert ended.wait(60) == 0, (tmp_path / "log").read_text()
+    assert following.poll() is None, log.read_text()
+    following.send_signal(signal.SIGINT)
+    assert following.wait(_WITHIN_S) != 0
     assert list(demos.iterdir()) == []
-    # Its watchdog ends when it sees that the demo has ended.
     eventually(lambda: not processes_of(str(demos)))
 
 
-def test_without_odbc_the_demo_says_so_and_runs_what_needs_none(demos: Path, tmp_path: Path) -> None:
+def test_without_odbc_the_demo_says_so_and_runs_what_needs_none(demos: Path, tmp_path: Path, start: Start) -> None:
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "pyodbc.py").write_text("raise ImportError('libodbc.so.2: cannot open shared object file')\n")
     path = os.pathsep.join([str(hidden), *filter(None, [os.environ.get("PYTHONPATH")])])
     # Started anew, not forked of a process that has imported pyodbc already.
-    demo, log = Command(tmp_path, {"TMPDIR": str(demos), "PYTHONPATH": path}), tmp_path / "log"
-    status = demo.start("demo", "--exit", log=log).wait(120)
-    said = log.read_text()
+    status = start("--exit", PYTHONPATH=path).wait(_WITHIN_S)
+    said = (tmp_path / "log").read_text()
     assert status == 0, said
     assert "apt-get install" in said
     assert not re.search(r"^bike-demand ", said, re.MULTILINE)
     assert re.search(r"bike-demand-odata +500 +500 +500 +0 ", said)
     assert re.search(r"lab-triage +143 +143 +143 +0 ", said)
     assert re.search(r"a lead changed by hand +scored again after", said)
+    assert list(demos.iterdir()) == []
 
 
 def test_where_it_is_installed_without_examples_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

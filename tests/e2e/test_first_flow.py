@@ -41,7 +41,7 @@ def environment(folder: Path) -> dict[str, str]:
 def shell(text: str, folder: Path, environment: dict[str, str]) -> str:
     """What the commands of a block print; fails where one of them fails."""
     command = ["sh", "-e", "-c", text]
-    done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=300, check=False)
     assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 
@@ -64,7 +64,7 @@ def test_the_first_flow_does_what_its_page_says(folder: Path, environment: dict[
         printed = [shell(text, folder, environment) for text in commands[1:] if text != started]
     finally:
         up.send_signal(signal.SIGTERM)
-        up.wait(60)
+        up.wait(120)
     said = "\n".join(printed)
     assert "500 rows, 499 scored, 1 held, 499 written" in said
     assert "'weathersit' is not one of its 4 categories" in said

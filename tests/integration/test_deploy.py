@@ -120,7 +120,7 @@ def running(command: tuple[str, ...], environment: Mapping[str, str], place: Pat
 def ask(process: Process, environment: Mapping[str, str], place: Path) -> "subprocess.CompletedProcess[str]":
     """What the health check of a container answers; the API of a container listens on every address."""
     asking = {**environment, "FIELDLINE_API_HOST": "0.0.0.0"}
-    return subprocess.run(process.check, env=asking, cwd=place, text=True, capture_output=True, timeout=60, check=False)
+    return subprocess.run(process.check, env=asking, cwd=place, text=True, capture_output=True, timeout=300, check=False)
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=str)

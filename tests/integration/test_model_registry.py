@@ -17,8 +17,11 @@ from tests import models
 
 from fieldline_core.errors import Misconfigured, Rejected
 from fieldline_core.store import Store, Transaction
-from fieldline_inference import ModelVersion, Registry, Sessions, inspect_model, registry, stored
+from fieldline_inference import registry, stored
 from fieldline_inference.files import digest_of_folder
+from fieldline_inference.inspect import inspect_model
+from fieldline_inference.registry import ModelVersion, Registry
+from fieldline_inference.sessions import Sessions
 
 
 @pytest.fixture
@@ -235,7 +238,8 @@ def test_processes_that_fetch_at_once_share_one_cache(kept: Registry, store: Sto
         import sys
         from pathlib import Path
         from fieldline_core.store import Store
-        from fieldline_inference import Registry, Sessions
+        from fieldline_inference.registry import Registry
+        from fieldline_inference.sessions import Sessions
         registry = Registry(Store(sys.argv[1]))
         Sessions(registry, Path(sys.argv[2])).load(registry.resolve("churn"))
     """)

@@ -124,7 +124,7 @@ def test_a_signal_takes_all_down_in_order(
 ) -> None:  # fmt: skip
     process, _ = embedded
     process.send_signal(signum)
-    assert process.wait(60) == 0
+    assert process.wait(120) == 0
     eventually(lambda: not marked(mark))
     assert "database system is shut down" in (server_directory / mark / "logs" / "postgres.log").read_text()
 

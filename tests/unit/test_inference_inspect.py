@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tests import models
 
 from fieldline_core.errors import Misconfigured, Rejected
-from fieldline_inference import Inspection, Limits, inspect_model
 from fieldline_inference.checks import external_files, read_model
+from fieldline_inference.inspect import Inspection, inspect_model
+from fieldline_inference.limits import Limits
 
 SECRET = "FIELDLINE_DATABASE_URL"
 

@@ -16,8 +16,11 @@ from tests import models
 
 from fieldline_core.errors import Misconfigured, Rejected
 from fieldline_core.ports import Model
-from fieldline_inference import Limits, ModelVersion, OnnxModel, check_runtime, inspect_model
-from fieldline_inference.runtime import open_session
+from fieldline_inference.inspect import inspect_model
+from fieldline_inference.limits import Limits
+from fieldline_inference.model import OnnxModel
+from fieldline_inference.registry import ModelVersion
+from fieldline_inference.runtime import check_runtime, open_session
 
 without_cuda = pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA is there")
 

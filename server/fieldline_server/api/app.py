@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from fieldline_core.pipeline.accept import Intake
 from fieldline_core.pipeline.engine import Engine
-from fieldline_inference import Registry
+from fieldline_inference.registry import Registry
 from fieldline_server import __version__
 from fieldline_server.api import (
     api_keys,

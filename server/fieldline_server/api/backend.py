@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from fieldline_core.flow import NAME, Release
 from fieldline_core.pipeline.accept import Intake
 from fieldline_core.pipeline.engine import Engine
-from fieldline_inference import Registry
+from fieldline_inference.registry import Registry
 from fieldline_server.api.problems import NotFound
 from fieldline_server.api.refusals import Refusals
 from fieldline_server.cds_trust import Trust

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request
 from fieldline_core.errors import Misconfigured
 from fieldline_core.events import record
 from fieldline_core.store import Transaction
-from fieldline_inference import Alias, Device, ModelVersion
+from fieldline_inference.registry import Alias, Device, ModelVersion
 from fieldline_server.api.access import Guarded, MayConfigure, MayRead
 from fieldline_server.api.backend import Back, Backend
 from fieldline_server.api.body import save_body

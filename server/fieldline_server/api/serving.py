@@ -13,10 +13,9 @@ from fieldline_core.errors import Misconfigured
 from fieldline_core.logs import log
 from fieldline_core.settings import Settings
 from fieldline_server.api.app import create_app
+from fieldline_server.run_file import PORT_FILE
 from fieldline_server.wiring import Wiring, open_engine
 
-PORT_FILE = "api.port"
-"""In the data directory, the port that the API listens on, while it does."""
 _CONNECTIONS = 16
 _MOST_HEADER_BYTES = 16 * 1024
 _BACKLOG = 2048

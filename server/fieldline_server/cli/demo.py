@@ -84,14 +84,19 @@ def _start(stack: ExitStack, directory: Path, systems: Systems) -> "Running":
     configure_logs("error")
     note("starting PostgreSQL, Redis, API, relay and workers, and the systems that they work for")
     settings, env = demo_settings(directory)
-    for system in systems:
-        stack.callback(system.stop)
+    stack.callback(_stop, systems)
     with ThreadPoolExecutor(len(systems)) as pool:
         started = [pool.submit(system.start) for system in systems]
         running = stack.enter_context(installation(settings, workers=2, env=env, grace_s=_GRACE_S))
         for each in started:
             each.result()
     return running
+
+
+def _stop(systems: Systems) -> None:
+    """Ends the customer's systems, all at the same time."""
+    with ThreadPoolExecutor(len(systems)) as pool:
+        list(pool.map(lambda system: system.stop(), systems))
 
 
 def _run(stack: ExitStack, running: "Running", systems: Systems, examples: Path) -> None:

@@ -12,7 +12,7 @@ from fieldline_server.cli.show import show_done, show_facts, show_json, show_row
 if TYPE_CHECKING:
     from fieldline_core.pipeline.engine import Engine
     from fieldline_core.store import Transaction
-    from fieldline_inference import Device, ModelVersion
+    from fieldline_inference.registry import Device, ModelVersion
 
 models = topic("models", "Models: versions of ONNX files, and the aliases that name them.")
 

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from fieldline_core.pipeline.engine import Engine
     from fieldline_core.settings import Settings
-    from fieldline_inference import Registry
+    from fieldline_inference.registry import Registry
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Most entries to show.")]
@@ -45,7 +45,7 @@ def engine(settings: "Settings | None" = None) -> Iterator["Engine"]:
 
 def registry(engine: "Engine") -> "Registry":
     """The models of an engine."""
-    from fieldline_inference import Registry
+    from fieldline_inference.registry import Registry
 
     return Registry(engine.store)
 

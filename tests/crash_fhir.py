@@ -35,8 +35,7 @@ class FhirSink:
         ages = {_patient(each): each["valueQuantity"]["value"] for each in self._observations() if _code(each) == _AGE}
         self.expected: Mapping[str, float] = {patient: 1.5 * float(age) for patient, age in ages.items()}
         assert len(self.expected) == self.rows
-        self._token = ground.directory / "ehr.token"
-        self._token.write_text(FIXED_TOKEN)
+        self._token = ground.secret(name, FIXED_TOKEN)
 
     def documents(self) -> list[dict[str, Any]]:
         """A flow from the charts back into them."""

@@ -88,6 +88,12 @@ class Ground:
         stack.callback(self.postgres.drop_database, name)
         return self.postgres.database(name).url
 
+    def secret(self, cell: str, value: str) -> Path:
+        """A file with a secret that no other cell writes: while it is written it is empty for those who read it."""
+        file = self.directory / f"{cell}.secret"
+        file.write_text(value)
+        return file
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -109,8 +115,7 @@ class OdbcSink:
     def __init__(self, ground: Ground, name: str, stack: ExitStack) -> None:
         ground.copy(ground.erp_template, name, stack)
         self._database = ground.postgres.database(name)
-        self._password = ground.directory / f"{name}.password"
-        self._password.write_text(self._database.password)
+        self._password = ground.secret(name, self._database.password)
 
     def documents(self) -> list[dict[str, Any]]:
         """A flow from the table `orders` back to it and to `predictions`."""
@@ -170,8 +175,7 @@ class WebhookSink:
 
         self._receiver.inbox.take = slowly  # type: ignore[method-assign]
         self._events = ground.directory / f"{name}.events"
-        self._secret = ground.directory / "webhook.secret"
-        self._secret.write_text(SECRET)
+        self._secret = ground.secret(name, SECRET)
 
     def documents(self) -> list[dict[str, Any]]:
         """A flow from events to messages."""

@@ -34,8 +34,7 @@ class SalesforceSink:
         records = [{"LastName": f"L{i}", "Company": _COMPANY, "A__c": float(i), "B__c": i / 2} for i in range(self.rows)]
         leads = org.create_all("Lead", records)
         self.expected: Mapping[str, float] = {lead: 2.0 * i - i / 2 for i, lead in enumerate(leads)}
-        self._secret = ground.directory / "salesforce.secret"
-        self._secret.write_text("app-secret")
+        self._secret = ground.secret(name, "app-secret")
 
     def documents(self) -> list[dict[str, Any]]:
         """A flow from the leads of a company back to them, and to tasks."""

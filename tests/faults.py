@@ -43,6 +43,11 @@ _OPEN = """
 SELECT EXISTS (SELECT 1 FROM run WHERE kind = 'batch' AND state IN ('queued', 'running'))
     OR EXISTS (SELECT 1 FROM chunk WHERE state IN ('read', 'scored')) OR EXISTS (SELECT 1 FROM inbox WHERE chunk_id IS NULL)"""
 
+_LEFT = """
+SELECT 'chunk', to_jsonb(c) - 'body' FROM chunk c WHERE state IN ('read', 'scored')
+UNION ALL SELECT 'effect', to_jsonb(e) - 'body' FROM effect e WHERE state IN ('intended', 'submitted')
+UNION ALL SELECT 'target', to_jsonb(t) FROM target t UNION ALL SELECT 'clock', to_jsonb(now())"""
+
 
 class Drivers:
     """The process that forks drivers, one at a time."""
@@ -101,6 +106,7 @@ def drive() -> int:
     with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as store:
         while store.execute(_OPEN).fetchone() == (True,):
             if time.monotonic() > deadline:
+                print(*store.execute(_LEFT), sep="\n", file=sys.stderr)
                 return UNFINISHED
             if not relay.round() + sequencer.round():
                 time.sleep(0.02)

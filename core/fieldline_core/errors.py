@@ -8,9 +8,13 @@ FieldlineError
 
 
 class FieldlineError(Exception):
-    """An error whose message is written for the user: it names the thing, the place and the fix."""
+    """An error whose message is written for the user: it names the thing, the place and the fix.
+
+    `sent` says that what was asked for, or a part of it, may have taken effect all the same.
+    """
 
     code = "error"
+    sent = False
 
 
 class Misconfigured(FieldlineError):
@@ -18,12 +22,13 @@ class Misconfigured(FieldlineError):
 
     code = "misconfigured"
 
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+
 
 class Unavailable(FieldlineError):
-    """The other side cannot answer now; trying later may work.
-
-    `retry_after` is the wait in seconds that it asked for; `sent` says that the request may have taken effect there.
-    """
+    """The other side cannot answer now; trying later may work. `retry_after` is the wait in seconds that it asked for."""
 
     code = "unavailable"
 

@@ -25,6 +25,7 @@ EVENTS: dict[str, str] = {
     "evidence.exported": "Evidence was exported with its proofs.",
     "features.exported": "Records were read and their features written to a file for training.",
     "feed.subscribed": "A system was asked to tell a flow of changes: a subscription was made, renewed or asked for again.",
+    "feed.unsubscribed": "A system was asked to tell a flow of changes no more: the subscription was taken away, or why not.",
     "flow.paused": "A flow was paused.",
     "flow.resumed": "A flow was resumed.",
     "hold.placed": "A legal hold was placed on a record: it is not erased.",

@@ -1,6 +1,6 @@
 """What systems send by themselves: messages, the events and changes that these bring, and how a subscription to them stands."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -49,7 +49,8 @@ class Subscribed:
     """How a subscription stands, once it was looked after.
 
     `place` is what it is known by; it is looked after again in `again_s`. `gap` says that changes may have been missed, `did` what
-    was done at the system, and `problem` why it tells nothing at present.
+    was done at the system, and `problem` why it tells nothing at present. `said` is what the system answered when it was asked how
+    much it has told, as what is heard behind a place.
     """
 
     place: Cursor
@@ -57,6 +58,7 @@ class Subscribed:
     gap: bool = False
     did: str = ""
     problem: str = ""
+    said: Callable[[Cursor | None], Heard] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,11 @@ class Query(Document):
         return False
 
     @property
+    def repeats(self) -> bool:
+        """Whether one run may meet a record twice."""
+        return self.incremental
+
+    @property
     def prepared(self) -> bool:
         """Whether the system always has to prepare what is read, which takes it minutes or hours."""
         return False
@@ -69,7 +74,8 @@ class Target(Document):
     """Field of the target -> field of the mapping that fills it."""
 
     def overwrites(self, query: Query) -> tuple[str, ...]:
-        """The target's fields that are read by `query` from the very records that this operation writes."""
+        """What `query` reads from the very records that this operation writes, to be compared before it writes: its own fields,
+        and such as tell of any other change."""
         return ()
 
     def reading(self) -> Query | None:
@@ -89,12 +95,14 @@ class Page:
     and is to be read on from in `again_s` seconds. Such a page is the last of its reading.
 
     `left` is said by a last page where the system still keeps what it prepared, though all was read: it is to be given up later.
+    `ends` is said by a last page behind which a reading would begin anew: that all was read is stored with it.
     """
 
     batch: Batch
     after: Cursor
     again_s: float | None = None
     left: bool = False
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +300,14 @@ class Subscribes(Protocol):
         """Makes, renews or asks again for the subscription that tells this flow, where that is needed; `place` is None at first.
 
         Raises Unavailable where the system is away, Misconfigured where a person must act.
+        """
+        ...
+
+    def unsubscribe(self, topic: Any, flow: str, place: Cursor | None) -> str:
+        """Has the flow told no more, and says what was done; what is not there any more is left alone, and nothing is said.
+
+        `place` is None where nobody knows whether there is a subscription: one that tells this flow is then looked for. Raises
+        Unavailable where the system is away, Misconfigured where it refuses.
         """
         ...
 

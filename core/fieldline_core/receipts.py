@@ -26,6 +26,10 @@ class RowReceipt:
 
 
 OVERTAKEN = RowReceipt(Outcome.SUPERSEDED, "a newer decision on this record stands")
+TOUCHED = RowReceipt(
+    Outcome.CHANGED_BY_PERSON, "somebody changed other fields of the record since it was read; it is read and decided on again"
+)
+"""The receipt of a row whose own fields nobody changed, though its record is not what was read: the engine reads it again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Secrets: references in configuration, values only at the moment of use."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +10,8 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from fieldline_core.errors import Misconfigured
+
+_WRITTEN_WITHIN_S = (0.05, 0.2, 0.0)
 
 
 class Secret:
@@ -77,7 +80,13 @@ class Secret:
 
 
 def _file(name: str) -> str:
-    try:
-        return Path(name).read_text().rstrip("\n")
-    except OSError as error:
-        raise Misconfigured(f"the secret file {name} cannot be read: {error.strerror}") from None
+    for wait_s in _WRITTEN_WITHIN_S:
+        try:
+            text = Path(name).read_text().rstrip("\n")
+        except OSError as error:
+            raise Misconfigured(f"the secret file {name} cannot be read: {error.strerror}") from None
+        if text:
+            return text
+        # A file that is written anew in its place is empty for a moment; what is misconfigured waits for minutes.
+        time.sleep(wait_s)
+    raise Misconfigured(f"the secret file {name} is empty: write the secret into it")

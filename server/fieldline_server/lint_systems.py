@@ -11,7 +11,7 @@ from fieldline_core.errors import FieldlineError
 from fieldline_core.findings import Finding, Severity
 from fieldline_core.flow import Connection, Flow
 from fieldline_core.pipeline.facts import FACTS
-from fieldline_core.ports import Checks, ChecksTexts, Plan, Query, Subscribes, Target
+from fieldline_core.ports import Checks, ChecksTexts, Plan, Query, Subscribes
 from fieldline_server.wiring import open_connection
 
 
@@ -25,7 +25,6 @@ def findings_of_systems(flow: Flow, connections: Mapping[str, Connection], plan:
             connector = _opened(write.connection, connections, opened)
             target = _made(connector, "Target", write.target)
             if target is not None:
-                yield from _restless(f"writes[{number}].target", target, _own_query(flow, write.connection, connector))
                 found = _said_of_target(connector, target, plan)
                 yield from _below(f"writes[{number}].target", write.connection, found, opened)
     finally:
@@ -52,26 +51,6 @@ def _topic(flow: Flow, connections: Mapping[str, Connection], opened: dict[str, 
         topic, query = _made(connector, "Topic", flow.trigger.changes), _made(connector, "Query", flow.source.query)
         if topic is not None and query is not None:
             yield from _below("trigger.changes", flow.source.connection, connector.check_topic(topic, query), opened)
-
-
-def _own_query(flow: Flow, connection: str, connector: Any) -> Query | None:
-    """What the flow reads, where it writes there as well."""
-    if flow.source is None or flow.source.connection != connection:
-        return None
-    query: Query | None = _made(connector, "Query", flow.source.query)
-    return query
-
-
-def _restless(path: str, target: Target, query: Query | None) -> Iterator[Finding]:
-    """Whether each write of a decision would make its record be decided on again, and be written again, for ever."""
-    unwritten = set(target.overwrites(query)) - target.fields.keys() if query else set()
-    for name, source in target.fields.items() if unwritten else ():
-        if source == "decision.clock":
-            words = (
-                f"decision.clock is another at each decision, and each write changes {', '.join(sorted(unwritten))}:"
-                " the flow would decide on its own writes for ever. Leave this field out, or leave out check_record"
-            )
-            yield Finding("does-not-fit", f"{path}.fields.{name}", words)
 
 
 def _said_of_target(connector: Any, target: Any, plan: Plan | None) -> Iterator[Finding]:

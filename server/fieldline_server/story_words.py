@@ -52,6 +52,8 @@ def came_in(reads: str, chunk: Mapping[str, Any] | None) -> str:
         return f"The record was taken in{from_where}. By which run is no longer kept."
     by, run = chunk["requested_by"], chunk["run"]
     match chunk["kind"]:
+        case "events" if chunk["replay_of"] is not None:
+            return f"The record was read again{from_where}: somebody had changed it before the decision on it was written."
         case "batch":
             return f"Run {run}, asked for by {by}, read the record{from_where}."
         case "replay":

@@ -1,17 +1,22 @@
 """The FHIR connector keeps the contract: it reads a server that pages and searches by id, and writes to two vendors' servers."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import polars as pl
 import pytest
 from tests.fhir_script import Asked, ScriptedServer, bundle, capabilities, serving
-from tests.fhir_server import Server, fhir_server
+from tests.fhir_server import Server, Subscriber, fhir_server, subscriber
 from tests.fhir_writing import batch_of, chart, connected, settings, target_of
 
 from fieldline_connectors.fhir import Fhir, FhirConfig, FhirQuery, FhirTarget
-from fieldline_connectors.testing import ConnectorContract, SourceContract, TargetRows
+from fieldline_connectors.fhir.topic import FhirTopic
+from fieldline_connectors.testing import ConnectorContract, MakeChange, NextMessage, SourceContract, Subscriptions, TargetRows
 from fieldline_core.batch import Batch
+from fieldline_core.ports import HookRequest
+from fieldline_core.secret import Secret
+from fieldline_simulators.fhir.profiles import PROFILES
 
 VIEW = {"resource": "Patient", "select": [{"column": [
     {"name": "id", "path": "getResourceKey()"}, {"name": "born", "path": "birthDate", "type": "date"},
@@ -72,8 +77,14 @@ class _FhirContract(ConnectorContract):
             yield server
 
     @pytest.fixture
-    def connector(self, server: Server) -> Iterator[Fhir]:
-        with connected(server, **self.settings) as connector:
+    def hook(self) -> Iterator[Subscriber]:
+        with subscriber() as hook:
+            yield hook
+
+    @pytest.fixture
+    def connector(self, server: Server, hook: Subscriber) -> Iterator[Fhir]:
+        told = {"public_url": hook.url, "secrets": [Secret("a secret that both sides know")]}
+        with connected(server, notifications=told, **self.settings) as connector:
             yield connector
 
     @pytest.fixture
@@ -83,6 +94,30 @@ class _FhirContract(ConnectorContract):
     @pytest.fixture
     def query(self) -> FhirQuery:
         return FhirQuery.model_validate({"view": VIEW})
+
+    @pytest.fixture
+    def topic(self) -> FhirTopic:
+        return FhirTopic(criteria="Flag")
+
+    @pytest.fixture
+    def subscriptions(self, server: Server, hook: Subscriber) -> Subscriptions:
+        return lambda: len(server.find("Subscription", url=f"{hook.url}/hooks/contract"))
+
+    @pytest.fixture
+    def make_change(self, server: Server) -> MakeChange:
+        flag = {"resourceType": "Flag", "status": "active", "code": {"text": "x"}, "subject": {"reference": "Patient/study-001"}}
+        return lambda: str(server.create(flag).json()["id"])
+
+    @pytest.fixture
+    def next_message(self, hook: Subscriber) -> NextMessage:
+        if not PROFILES[self.profile].subscriptions:
+            pytest.skip("this server keeps Subscriptions, and tells nobody")
+
+        def taken() -> HookRequest:
+            found = hook.next()
+            return HookRequest(found.headers, found.body, datetime.now(UTC))
+
+        return taken
 
     @pytest.fixture
     def target(self) -> FhirTarget:

@@ -31,6 +31,8 @@ SCORED = {"resource": "Observation", "where": [{"path": "identifier.exists()"}],
 class ExportSink(OdbcSink):
     """Observations that a server exports, scored into a database."""
 
+    changes = False
+
     def __init__(self, ground: Ground, name: str, stack: ExitStack) -> None:
         super().__init__(ground, name, stack)
         server = stack.enter_context(fhir_server("medplum", patients=1, export_polls=2))
@@ -56,7 +58,7 @@ class ExportSink(OdbcSink):
             "base_url": self._root, "login": {"flow": "bearer", "token": {"secret": f"file:{self._token}"}},
             "allow_private": [{"host": host, "network": "127.0.0.0/8"} for host in ("localhost", "127.0.0.1")],
         }  # fmt: skip
-        query = {"view": SCORED, "export": {"level": "patient", "poll_s": 0.01}}
+        query = {"view": SCORED, "export": {"level": "patient", "poll_s": 0.01}, "changes": self.changes}
         source = {"connection": "ehr", "query": query}
         return [{"connection": "ehr", "connector": "fhir", "settings": settings}, *others, {**flow, "source": source}]
 
@@ -66,6 +68,12 @@ class ExportSink(OdbcSink):
         if (self.begun, len(self.exports._jobs)) != (1, 0):
             found.append(f"{self.begun} exports were begun, {len(self.exports._jobs)} are left")
         return found
+
+
+class ChangesSink(ExportSink):
+    """The same, of what has changed."""
+
+    changes = True
 
 
 @pytest.fixture
@@ -90,6 +98,15 @@ def test_an_export_is_begun_once_wherever_its_reader_dies_once_its_name_is_store
         ]
 
     assert run_matrix(ground, ExportSink, sites) == {}
+
+
+@pytest.mark.soak
+def test_an_export_of_changes_that_was_read_is_not_begun_again_where_its_reader_dies(ground: Ground) -> None:
+    def sites(passed: Mapping[str, int]) -> list[Cell]:
+        last = passed["read.commit:after"]
+        return [Cell(f"read.commit:{when}", last) for when in ("before", "after")]
+
+    assert run_matrix(ground, ChangesSink, sites) == {}
 
 
 VIEW = {"resource": "Patient", "select": [{"column": [{"name": "id", "path": "getResourceKey()"}]}, {"forEachOrNull": "name",
@@ -200,9 +217,23 @@ def test_the_next_run_exports_what_has_changed_since() -> None:
         pages = list(pages_of(connector, query, None, 100, wait=lambda seconds: None))
         assert rows_of(pages) == ROWS
         assert pages[-1].after == {"since": MANIFEST}
+        # A reading behind it would begin another export: the run ends with this page.
+        assert [page.ends for page in pages] == [*[False] * (len(pages) - 1), True]
         list(pages_of(connector, query, pages[-1].after, 100, wait=lambda seconds: None))
         last = [asked for asked in server.asked if asked.path == "/fhir/Group/g1/$export"][-1]
         assert dict(last.parameters)["_since"] == "2026-05-01T09:50:00.000+02:00"
+
+
+def test_deletions_that_an_export_lists_are_left_out_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with exporting() as (script, server, connector):
+        script.manifest = {"deleted": [{"type": "Bundle", "url": "/fhir/files/gone", "count": 3}, {"type": "Bundle", "url": "/x"}]}
+        assert rows_of(list(pages_of(connector, query_of(), None, 100, wait=lambda seconds: None))) == ROWS
+        assert not [asked for asked in server.asked if asked.path in ("/fhir/files/gone", "/x")]
+        script.manifest["deleted"].pop()
+        list(pages_of(connector, query_of(), None, 100, wait=lambda seconds: None))
+    said = capsys.readouterr()
+    assert "deleted there (in 2 files): they are left out" in said.out + said.err
+    assert "deleted there (3 entries in 1 file): they are left out" in said.out + said.err
 
 
 def test_credentials_go_to_the_servers_own_address_only() -> None:

@@ -1,6 +1,7 @@
 """Reading over FHIR: pages, changes, keys, what an empty search means, signing in, and refusals in our words."""
 
 import base64
+import itertools
 import json
 from typing import Any
 
@@ -94,6 +95,25 @@ def test_a_search_whose_session_has_ended_is_made_again() -> None:
     with serving(answering(bundle(observation("1", 1), next="/fhir?p=2"), (400, ended),
                            bundle(observation("1", 1), observation("2", 2)))) as server:  # fmt: skip
         assert keys([*connector(server).read(query(), None, 10)]) == [["1"], ["2"]]
+
+
+def test_a_reading_that_goes_on_where_its_search_has_ended_skips_nothing_of_the_new_one() -> None:
+    four = [observation(str(number), number) for number in range(4)]
+    with serving(answering(bundle(observation("9", 9), next="/fhir?p=2"), bundle(*four), (410, {}), bundle(*four))) as server:
+        fhir = connector(server)
+        *_, behind_two = itertools.islice(fhir.read(query(), None, 2), 2)
+        rest = [*fhir.read(query(), json.loads(json.dumps(behind_two.after)), 2)]
+        assert (behind_two.after["skip"], keys(rest)) == (2, [["0", "1"], ["2", "3"]])
+        assert "next" not in rest[0].after
+    # Such a run may have a record twice: its chunks look at each other's decisions.
+    assert query().repeats
+    assert not query(export={}).repeats
+
+
+def test_a_server_that_ends_each_search_before_its_last_page_is_told() -> None:
+    ended: list[Any] = [bundle(observation("1", 1), next="/fhir?p=2"), (404, {})] * 6
+    with serving(answering(*ended)) as server, pytest.raises(Unavailable, match="before their last page"):
+        [*connector(server).read(query(), None, 10)]
 
 
 def test_changes_are_read_from_the_overlap_before_the_newest() -> None:

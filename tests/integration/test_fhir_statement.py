@@ -10,7 +10,7 @@ from tests.fhir_writing import target_of
 
 from fieldline_connectors.fhir import Fhir, FhirConfig, FhirQuery, wire
 from fieldline_connectors.fhir.notices import Notice, Told
-from fieldline_connectors.fhir.subscription import records_of
+from fieldline_connectors.fhir.told import records_of
 from fieldline_connectors.fhir.topic import FhirTopic
 from fieldline_core.errors import Misconfigured
 from fieldline_core.secret import Secret

@@ -14,12 +14,13 @@ import yaml
 from tests.conftest import Eventually
 from tests.engines import Bench, decisions_on
 from tests.fhir_server import LOINC, Server, fhir_server, subscriber
-from tests.fhir_writing import connected
+from tests.fhir_writing import connected, fail
 
 from fieldline_connectors.fhir import Fhir
 from fieldline_connectors.fhir.topic import FhirTopic
 from fieldline_core.errors import Misconfigured
 from fieldline_core.pipeline.invariants import check_invariants
+from fieldline_core.pipeline.leave import leave
 from fieldline_core.pipeline.listen import Listener
 from fieldline_core.ports import Cursor, HookRequest, Subscribed
 from fieldline_core.secret import Secret
@@ -56,8 +57,8 @@ def bench(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     made.close()
 
 
-def documents(root: str, public_url: str) -> str:
-    """A flow that scores the BMI of patients, and hears of it by a topic."""
+def documents(root: str, public_url: str, trigger: dict[str, Any] | None = None) -> str:
+    """A flow that scores the BMI of patients, and hears of it by a topic where it has no other trigger."""
     settings = {
         "base_url": root, "login": {"flow": "bearer", "token": {"secret": "env:EHR_TOKEN"}},
         "allow_private": [{"host": "localhost", "network": "127.0.0.0/8"}, {"host": "127.0.0.1", "network": "127.0.0.0/8"}],
@@ -69,8 +70,8 @@ def documents(root: str, public_url: str) -> str:
         {"connection": "ehr", "connector": "fhir", "settings": settings},
         {"mapping": "bmi", "features": [{"field": "a"}, {"field": "b"}], "fields": [{"name": "score", "formula": "score"}]},
         {
-            "flow": "bmi", "trigger": {"changes": changes}, "source": {"connection": "ehr", "query": query}, "mapping": "bmi",
-            "models": ["linear"],
+            "flow": "bmi", "trigger": trigger or {"changes": changes}, "source": {"connection": "ehr", "query": query},
+            "mapping": "bmi", "models": ["linear"],
         },
     ])  # fmt: skip
 
@@ -145,10 +146,12 @@ def test_a_change_in_the_chart_is_scored_and_what_no_message_told_is_read(
             bench.drain()
         for headers, status in (({}, 401), (HEADER, 422)):
             assert httpx.post(f"{address}/hooks/bmi", content=b"<xml/>", headers=headers, trust_env=False).status_code == status
+        bench.apply(documents(server.simulator.fhir_url, address, {"every": "1h"}))
+        leave(bench.engine, bench.all("SELECT id FROM flow WHERE name = 'bmi'")[0]["id"], None, last=False)
+        assert server.find("Subscription", url=f"{address}/hooks/bmi") == []
     assert [row["detail"]["did"] for row in bench.all("SELECT detail FROM audit_outbox WHERE event = 'feed.subscribed'")] == [
         "made"
     ]
-    server.fhir.delete(f"/Subscription/{id}")
 
 
 def test_what_would_never_be_told_is_said_before_it_is_published(bench: Bench, server: Server) -> None:
@@ -237,4 +240,65 @@ def test_a_subscription_is_made_once_and_kept_whatever_becomes_of_it(server: Ser
         assert taken.headers["x-fieldline-subscription"] == SECRET
         heard = connector.told(topic, HookRequest(taken.headers, taken.body, datetime.now(UTC)))(None)
         assert [each.key for each in heard.changes] == [taken.json()["id"]]
-        server.fhir.delete(f"/Subscription/{mine()[0]['id']}")
+
+        # Another process that had the lead made one as well, before it was fenced off.
+        server.create({name: value for name, value in mine()[0].items() if name not in ("id", "meta")})
+        assert [each.did for each in looks(connector, topic, place, 1)[0]] == [""]
+        assert [each["id"] for each in mine()] == [kept["id"]]
+        assert connector.unsubscribe(topic, "bmi", place) == "taken away"
+
+
+def test_a_server_that_deletes_no_subscription_switches_it_off_or_is_told(server: Server) -> None:
+    refused = {"kind": "status", "status": 403, "method": "DELETE", "path": "/fhir/Subscription*", "times": 9}
+    topic = FhirTopic(criteria="Flag")
+    with subscriber() as hook, connected(server, notifications={"public_url": hook.url, "secrets": [Secret(SECRET)]}) as connector:
+        _, place = looks(connector, topic, None, 3)
+        (id,) = server.find("Subscription", url=f"{hook.url}/hooks/bmi")
+        by_hand = server.fhir.get(f"/Subscription/{id}").json() | {"reason": "Our administrator made it"}
+        assert server.create({name: value for name, value in by_hand.items() if name not in ("id", "meta")}).status_code == 201
+        fail(server, refused, {**refused, "method": "PUT"})
+        with pytest.raises(Misconfigured, match="cannot be kept at the server") as caught:
+            connector.unsubscribe(topic, "bmi", place)
+        assert SECRET not in str(caught.value)
+        fail(server, refused)
+        assert [connector.unsubscribe(topic, "bmi", place) for _ in "12"] == ["switched off", ""]
+        fail(server)
+        there = server.find("Subscription", url=f"{hook.url}/hooks/bmi")
+        statuses = {id: server.fhir.get(f"/Subscription/{id}").json()["status"] for id in there}
+        assert statuses.pop(id) == "off"
+        assert list(statuses.values()) == ["active"]
+        for each in (id, *statuses):
+            server.fhir.delete(f"/Subscription/{each}")
+
+
+def test_what_a_server_has_counted_and_never_told_is_missed(server: Server, eventually: Eventually) -> None:
+    topic = FhirTopic(criteria="Flag", topic=f"{TOPICS}Flag")
+    flag = {"resourceType": "Flag", "status": "active", "code": {"text": "x"}, "subject": {"reference": "Patient/study-001"}}
+    with subscriber() as hook, connected(server, notifications={"public_url": hook.url, "secrets": [Secret(SECRET)]}) as connector:
+        _, place = looks(connector, topic, None, 1)
+        (id,) = server.find("Subscription", url=f"{hook.url}/hooks/bmi")
+        shook = hook.next()
+        told = connector.told(topic, HookRequest(shook.headers, shook.body, datetime.now(UTC)))(None).after
+        eventually(lambda: server.fhir.get(f"/Subscription/{id}").json()["status"] == "active")
+
+        def missed(place: Cursor) -> tuple[bool, Cursor]:
+            """Whether a look finds that something was missed, by what was told, and its place."""
+            nonlocal told
+            (found,), place = looks(connector, topic, place, 1)
+            assert found.said is not None
+            heard = found.said(told)
+            told = heard.after
+            return heard.gap, place
+
+        _, place = looks(connector, topic, place, 1)
+        server.root.post(f"/_sim/subscriptions/{id}/gap", params={"events": 3})
+        server.create(flag)
+        # It may still be on its way; at the next look it should have come.
+        first, place = missed(place)
+        second, place = missed(place)
+        assert (first, second) == (False, True)
+        server.create(flag)
+        third, place = missed({**place, "looked_at": "2026-01-01T00:00:00+00:00"})
+        fourth, place = missed(place)
+        assert (third, fourth, told) == (True, False, {"numbers": [[f"Subscription/{id}", 2]]})
+        assert connector.unsubscribe(topic, "bmi", place) == "taken away"

@@ -8,9 +8,7 @@ from typing import Any
 import httpx
 import polars as pl
 import pytest
-from tests.odata_connections import connected, connection, filled, kinds, outcomes
-from tests.odata_language import Kind
-from tests.odata_service import Shop
+from tests.odata_connections import TASKS, Shop, connected, connection, filled, outcomes, with_property, with_sets
 
 from fieldline_connectors.odata import Odata, OdataQuery, OdataTarget
 from fieldline_core.batch import Batch
@@ -19,6 +17,8 @@ from fieldline_core.ports import Dedupe, Polls, Slice
 from fieldline_core.receipts import Outcome, Pending, Receipts
 from fieldline_core.secret import Secret
 from fieldline_simulators import sap
+from fieldline_simulators.sap.idocs import IDOCS as CONTROLS
+from fieldline_simulators.sap.idocs import set_status
 
 WRITTEN, REFUSED, UNKNOWN = Outcome.WRITTEN, Outcome.REFUSED, Outcome.UNKNOWN
 PORT = "POST /sap/bc/idoc_xml"
@@ -31,25 +31,30 @@ IDOC = {
     ],
 }  # fmt: skip
 TARGET = {"operation": "idoc", "idoc": IDOC, "key": "E1EDK01.BELNR", "fields": {"E1EDP20.WMENG": "amount"}}
-STATUS = {"idocs": {"status": {"entity_set": "IdocControls", "asks": 3}}}
+IDOCS = "Z_IDocStatus"
+STATUS = {"idocs": {"status": {"entity_set": IDOCS, "reference": "RefDocnum", "status": "Status", "asks": 3}}}
 
 
-def shop_with_status(arckey: str = 'String MaxLength="70"') -> Shop:
-    control = Kind({"DOCNUM": "String", "ARCKEY": arckey, "STATUS": "String"}, keys=("DOCNUM",))
-    return filled(2, 0, kinds={**kinds(), "IdocControls": control})
-
-
-def sent(count: int, fence: int = 1, bad: int = -1, **more: Any) -> Slice:
-    amounts = ["666" if number == bad else f"{number}.5" for number in range(count)]
-    frame = pl.DataFrame({"E1EDP20.WMENG": amounts}, schema={"E1EDP20.WMENG": pl.String})
+def sent(count: int, fence: int = 1, **more: Any) -> Slice:
+    frame = pl.DataFrame({"E1EDP20.WMENG": [f"{n}.5" for n in range(count)]}, schema={"E1EDP20.WMENG": pl.String})
     batch = Batch.of([f"O{number}" for number in range(count)], frame)
     return Slice("a" * 64, fence, OdataTarget.model_validate(TARGET), batch, **more)
 
 
-def arrived(shop: Shop, *states: str) -> None:
-    """SAP's own view of the IDocs that it has."""
-    for number, (idoc, state) in enumerate(zip(shop.idocs, states, strict=True)):
-        shop.put("IdocControls", DOCNUM=f"{number:016}", ARCKEY=idoc.findtext("EDI_DC40/ARCKEY"), STATUS=state)
+def number(position: int) -> str:
+    """The number that SAP gives to an IDoc that comes as that one of all."""
+    return str(4_711_000 + position).zfill(16)
+
+
+def became(shop: Shop, *states: str) -> None:
+    """What SAP does with the IDocs that it has."""
+    for position, state in enumerate(states):
+        set_status(shop.system.store, number(position), state)
+
+
+def held(shop: Shop) -> list[str]:
+    """The ARCKEYs of the IDocs that SAP has."""
+    return shop.column("RefDocnum", IDOCS)
 
 
 def marks(slice: Slice) -> list[str]:
@@ -65,7 +70,6 @@ def written(connector: Odata, slice: Slice) -> Receipts:
 
 def test_accepted_is_not_posted_and_the_receipt_says_so() -> None:
     shop = filled(2, 0)
-    shop.client = "100"
     with connected(shop, sap_client="100") as connector:
         receipts = written(connector, sent(2))
         assert connector.dedupe(sent(1).target) is Dedupe.NONE
@@ -87,7 +91,7 @@ def test_accepted_is_not_posted_and_the_receipt_says_so() -> None:
 def test_a_lost_answer_without_a_status_is_said_to_be_unknown_and_not_repeated() -> None:
     shop = filled(2, 0)
     with connected(shop) as connector:
-        shop.faults.append({"on": PORT, "drop": True})
+        shop.lose(PORT)
         receipts = written(connector, sent(2))
     assert outcomes(receipts) == [UNKNOWN, UNKNOWN]
     assert "may or may not have arrived: look for its ARCKEY" in receipts[0].reason
@@ -97,7 +101,7 @@ def test_a_lost_answer_without_a_status_is_said_to_be_unknown_and_not_repeated()
 def test_what_surely_was_not_sent_may_be_sent_again() -> None:
     shop = filled(2, 0)
     with connected(shop) as connector:
-        shop.faults.append({"on": PORT, "status": 429, "headers": {"retry-after": "3"}})
+        shop.answers.append({"on": PORT, "status": 429, "headers": {"retry-after": "3"}})
         with pytest.raises(Unavailable) as caught:
             connector.write(sent(1))
         assert not caught.value.sent
@@ -106,14 +110,14 @@ def test_what_surely_was_not_sent_may_be_sent_again() -> None:
 
 
 def test_a_status_is_asked_for_until_the_idoc_is_posted_or_not() -> None:
-    shop = shop_with_status()
+    shop = filled(2, 0)
     with connected(shop, **STATUS) as connector:
         slice = sent(3)
         assert connector.dedupe(slice.target) is Dedupe.QUERY
         assert isinstance(connector, Polls)
         first = connector.write(slice)
         assert isinstance(first, Pending)
-        arrived(shop, "53", "51", "64")
+        became(shop, "53", "51", "64")
         second = connector.poll(slice, first.handle)
         assert isinstance(second, Pending)
         assert second.poll_after_s == 10
@@ -128,18 +132,18 @@ def test_a_status_is_asked_for_until_the_idoc_is_posted_or_not() -> None:
 
 
 def test_a_repeat_finds_by_the_arckey_what_has_arrived_and_sends_the_rest() -> None:
-    shop = shop_with_status()
+    shop = filled(2, 0)
     with connected(shop, **STATUS) as connector:
-        shop.faults.append({"on": PORT, "drop": True})
+        shop.lose(PORT)
         with pytest.raises(Unavailable) as caught:
             connector.write(sent(2))
         assert caught.value.sent
-        del shop.idocs[1]
-        arrived(shop, "53")
+        shop.remove(IDOCS, number(1))
+        became(shop, "53")
         # A newer decision has come in the meantime: what has arrived is still told as it is.
         assert isinstance(connector.write(sent(2, fence=2, overtaken=frozenset({0}))), Pending)
-        assert [idoc.findtext("E1EDK01/BELNR") for idoc in shop.idocs] == ["O0", "O1"]
-        arrived(shop, "53", "53")
+        assert held(shop) == marks(sent(2))
+        became(shop, "53", "53")
         answer = connector.poll(sent(2, fence=3, overtaken=frozenset({0})), {"asked": 0, "refused": {}, "aside": []})
     assert isinstance(answer, Receipts)
     assert outcomes(answer) == [WRITTEN, WRITTEN]
@@ -154,13 +158,13 @@ def test_an_overtaken_row_is_not_sent() -> None:
 
 
 def test_only_what_was_set_aside_when_it_was_sent_is_told_as_overtaken() -> None:
-    shop = shop_with_status()
+    shop = filled(2, 0)
     with connected(shop, **STATUS) as connector:
         first = connector.write(sent(3, overtaken=frozenset({1})))
         assert isinstance(first, Pending)
         # The third one was overtaken as well, but after SAP had it: it does not show its status yet.
-        del shop.idocs[1]
-        arrived(shop, "53")
+        shop.remove(IDOCS, number(1))
+        became(shop, "53")
         last = connector.poll(sent(3, fence=2, overtaken=frozenset({1, 2})), {**first.handle, "asked": 9})
     assert isinstance(last, Receipts)
     assert outcomes(last) == [WRITTEN, Outcome.SUPERSEDED, UNKNOWN]
@@ -174,19 +178,19 @@ def test_without_a_status_each_idoc_is_a_slice_of_its_own() -> None:
 
 
 def test_a_status_that_cannot_be_asked_for_does_not_make_unsent_what_was_sent() -> None:
-    shop = shop_with_status()
+    shop = filled(2, 0)
     with connected(shop, **STATUS) as connector:
-        shop.faults.append({"on": "GET IdocControls", "status": 429, "headers": {"retry-after": "3"}})
+        shop.answers.append({"on": "GET Z_IDocStatus", "status": 429, "headers": {"retry-after": "3"}})
         with pytest.raises(Unavailable) as caught:
             connector.write(sent(1, fence=2))
     assert (caught.value.sent, caught.value.retry_after) == (True, 3.0)
 
 
 def test_what_surely_was_not_sent_is_not_all_of_it_where_others_have_arrived() -> None:
-    shop = shop_with_status()
+    shop = filled(2, 0)
     with connected(shop, **STATUS) as connector:
-        shop.put("IdocControls", DOCNUM="1", ARCKEY=marks(sent(2))[0], STATUS="53")
-        shop.faults.append({"on": PORT, "status": 429})
+        shop.put(IDOCS, Docnum="1", RefDocnum=marks(sent(2))[0], Status="53")
+        shop.answers.append({"on": PORT, "status": 429})
         with pytest.raises(Unavailable) as caught:
             connector.write(sent(2, fence=2))
     assert caught.value.sent
@@ -199,9 +203,9 @@ def test_an_error_behind_idocs_that_were_accepted_keeps_its_kind_and_wait(
     status: int, error: type[Exception], wait: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fieldline_connectors.odata.idoc_out._MOST_BYTES", 1)
-    shop = shop_with_status()
+    shop = filled(2, 0)
     with connected(shop, **STATUS) as connector:
-        shop.faults += [{"on": PORT, "status": 200}, {"on": PORT, "status": status, "headers": {"retry-after": "3"}}]
+        shop.answers += [{"on": PORT, "status": 200}, {"on": PORT, "status": status, "headers": {"retry-after": "3"}}]
         with pytest.raises(error) as caught:
             connector.write(sent(2))
     assert (getattr(caught.value, "sent", None), getattr(caught.value, "retry_after", None)) == (
@@ -209,12 +213,12 @@ def test_an_error_behind_idocs_that_were_accepted_keeps_its_kind_and_wait(
     )
 
 
-@pytest.mark.parametrize("arckey", ['String MaxLength="40"', "Int32", "Guid"])
-def test_a_view_in_which_no_idoc_can_be_found_is_refused(arckey: str) -> None:
-    with connected(shop_with_status(arckey), **STATUS) as connector:
+@pytest.mark.parametrize("arckey", [{"length": 40}, {"type": "Int32"}, {"type": "Guid"}])
+def test_a_view_in_which_no_idoc_can_be_found_is_refused(arckey: dict[str, Any]) -> None:
+    with connected(filled(2, 0, with_sets(with_property(CONTROLS, "RefDocnum", **arckey))), **STATUS) as connector:
         (found,) = connector.check_target(OdataTarget.model_validate(TARGET), {})
         assert "must be a text of 64 characters" in found.message
-        with pytest.raises(Misconfigured, match="ARCKEY of IdocControls, by which an IDoc is found"):
+        with pytest.raises(Misconfigured, match="RefDocnum of Z_IDocStatus, by which an IDoc is found"):
             connector.write(sent(1, fence=2))
 
 
@@ -222,14 +226,16 @@ def test_a_refusal_repeats_no_value_of_the_record() -> None:
     shop = filled(2, 0)
     slice = replace(sent(1), batch=Batch.of(["Miller Ltd"], sent(1).batch.frame))
     with connected(shop) as connector:
-        shop.faults.append({"on": PORT, "status": 400, "body": b"Customer Miller Ltd does not exist"})
+        shop.answers.append({"on": PORT, "status": 400, "body": b"Customer Miller Ltd does not exist"})
         assert written(connector, slice)[0].reason == "SAP refused the IDoc: Customer … does not exist [400]"
 
 
 def test_one_idoc_that_is_refused_does_not_stop_the_others() -> None:
     shop = filled(2, 0)
+    bad = {"key": marks(sent(5))[3], "message": "IDoc-XML-inbound error: segment 4711", "page": True, "times": None}
+    shop.system.faults.set([{"kind": "refuse", "entity": IDOCS, **bad}])
     with connected(shop) as connector:
-        receipts = written(connector, sent(5, bad=3))
+        receipts = written(connector, sent(5))
     assert outcomes(receipts) == [WRITTEN, WRITTEN, WRITTEN, REFUSED, WRITTEN]
     assert receipts[3].reason == "SAP refused the IDoc: IDoc-XML-inbound error: segment … [400]"
     assert len(shop.idocs) == 4
@@ -246,9 +252,9 @@ def test_one_idoc_that_is_refused_does_not_stop_the_others() -> None:
     ],
 )
 def test_a_page_with_the_status_200_is_no_acceptance(page: bytes, kind: str, error: type[Exception], words: str) -> None:
-    shop = shop_with_status()
+    shop = filled(2, 0)
     with connected(shop, **STATUS) as connector:
-        shop.faults.append({"on": PORT, "status": 200, "headers": {"content-type": kind}, "body": page})
+        shop.answers.append({"on": PORT, "status": 200, "headers": {"content-type": kind}, "body": page})
         with pytest.raises(error, match=words):
             connector.write(sent(1))
 
@@ -281,7 +287,7 @@ def test_what_a_repeat_may_do_is_said_before_anything_runs() -> None:
         assert (found.severity, "may send an IDoc twice" in found.message) == ("warning", True)
         with pytest.raises(Misconfigured, match="cannot be compared or put back"):
             connector.differing(target, sent(1).batch)
-    with connected(shop_with_status(), **STATUS) as connector:
-        assert list(connector.check_target(target, {})) == []
     with connected(filled(2, 0), **STATUS) as connector:
-        assert ["no entity set IdocControls" in each.message for each in connector.check_target(target, {})] == [True]
+        assert list(connector.check_target(target, {})) == []
+    with connected(filled(2, 0, (TASKS,)), **STATUS) as connector:
+        assert [f"no entity set {IDOCS}" in each.message for each in connector.check_target(target, {})] == [True]

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.odata_connections import connected, filled
+from tests.odata_connections import Shop, connected
 from tests.odata_large import SETS, common, keys, large
-from tests.odata_service import Answer, Shop
 
 from fieldline_connectors.odata import Odata, OdataQuery, OdataTarget
 from fieldline_core.schema import Entity, FieldType
@@ -13,19 +12,14 @@ from fieldline_core.schema import Entity, FieldType
 LINES, HEAD = {2: "to_Lines", 4: "_Lines"}, {2: "to_Head", 4: "_Head"}
 
 
-class Large(Shop):
-    """Answers nothing but `$metadata`, in two files."""
-
-    def handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
-        if target == "common/$metadata":
-            return 200, {"content-type": "application/xml"}, common().encode()
-        return super().handle(method, target, headers, body)
-
-
 @pytest.fixture(params=[2, 4])
 def shop(request: pytest.FixtureRequest) -> Shop:
-    found = Large(request.param, filled(request.param, 0).kinds)
-    found.metadata = large(request.param)
+    found = Shop(request.param, ())
+    documents = {"common/$metadata": common(), "$metadata": large(request.param)}
+    kind = {"content-type": "application/xml"}
+    found.answers += [
+        {"on": f"GET {name}", "status": 200, "headers": kind, "body": text.encode()} for name, text in documents.items()
+    ]
     return found
 
 

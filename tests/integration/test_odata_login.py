@@ -13,12 +13,13 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from tests.odata_connections import LOOPBACK, kinds
-from tests.odata_language import metadata
+from tests.odata_connections import ENTITY_SETS, LOOPBACK
 
 from fieldline_connectors.odata import Odata, OdataConfig, OdataQuery
 from fieldline_core.errors import Misconfigured
 from fieldline_core.secret import Secret
+from fieldline_simulators.sap import Model
+from fieldline_simulators.sap.metadata import metadata
 
 
 class Guarded(HTTPServer):
@@ -47,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.seen.append({name.lower(): value for name, value in self.headers.items()})
         if not self.server.open and self.headers.get("authorization") != f"Bearer token-{len(self.server.forms)}":
             return self.answer(401, b"Unauthorized")
-        self.answer(200, metadata(4, kinds()).encode() if "$metadata" in self.path else b'{"value": []}')
+        self.answer(200, metadata(Model(ENTITY_SETS), v4=True).encode() if "$metadata" in self.path else b'{"value": []}')
 
     def answer(self, status: int, body: bytes) -> None:
         self.send_response(status)

@@ -1,13 +1,15 @@
 """What real OData servers do while they are read: each trap of theirs is a test."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
-from tests.odata_connections import connected, connection, filled, keys, kinds, read
-from tests.odata_language import Kind
-from tests.odata_service import serving
+from tests.odata_connections import PARTNERS as SET
+from tests.odata_connections import Shop, connected, filled, keys, read, with_sets
 
 from fieldline_connectors.odata import OdataQuery
 from fieldline_core.errors import Misconfigured, Unavailable
+from fieldline_simulators.sap.extractors import extracted
 
 PARTNERS = OdataQuery(entity_set="Partners")
 ALL = [f"P{number:02}" for number in range(9)]
@@ -25,18 +27,15 @@ def test_the_last_page_of_the_server_may_be_empty(version: int, order: str) -> N
 
 
 def test_a_next_link_to_another_host_is_asked_of_our_own() -> None:
-    shop = filled(2, 9, page=2)
-    with serving(shop) as root:
-        # The link names a host that is not ours: where it was followed, nobody would answer, or a stranger would get the password.
-        shop.other_host = "https://sapgw.internal.example:44300/service/"
-        connector = connection(root)
+    # The link names a host that is not ours: where it was followed, nobody would answer, or a stranger would get the password.
+    shop = filled(2, 9, page=2, link_host="https://sapgw.internal.example:44300")
+    with connected(shop) as connector:
         assert keys(read(connector, OdataQuery(entity_set="Partners", order="server"))) == ALL
-        connector.close()
 
 
 @both
 def test_decimals_are_read_digit_by_digit_whether_they_come_as_texts_or_as_bare_numbers(version: int) -> None:
-    shop = filled(version, 1)
+    shop = filled(version, 1, ignores=frozenset({"ieee754compatible"}))
     shop.put("Partners", ID="P00", limit="98765432101234567.89")
     with connected(shop) as connector:
         assert read(connector, PARTNERS)[0].batch.frame["limit"].to_list() == ["98765432101234567.89"]
@@ -132,18 +131,14 @@ def test_changes_are_asked_of_a_service_that_tracks_them(version: int) -> None:
 
 
 def test_changes_of_an_extractor_come_by_its_delta_links_and_those_that_are_gone_are_left_out() -> None:
-    extracted = kinds(**{"change-tracking": "true"})
-    extracted["Partners"].types |= {"ODQ_CHANGEMODE": "String", "ODQ_ENTITYCNTR": "Decimal"}
-    extracted["DeltaLinksOfPartners"] = Kind({"DeltaToken": "String", "CreatedAt": "DateTimeOffset"}, keys=("DeltaToken",))
-    shop = filled(2, 4, kinds=extracted)
-    shop.other_host = "https://sapgw.internal.example:44300/service/"
+    shop = filled(2, 4, with_sets(*extracted(SET)), link_host="https://sapgw.internal.example:44300")
     # What a mapping asks for; that a record is gone must be seen all the same.
     query = OdataQuery(entity_set="Partners", track_changes=True, fields=("name",))
     with connected(shop) as connector:
         first = read(connector, query)
         assert keys(first) == ALL[:4]
         assert "ODQ_CHANGEMODE" in shop.requests("GET", "Partners")[0][1]
-        assert first[-1].after["delta"].endswith("/service/DeltaLinksOfPartners('D4')/ChangesAfter")
+        assert first[-1].after["delta"].endswith("/DeltaLinksOfPartners('D4')/ChangesAfter")
         shop.put("Partners", ID="P00", name="changed")
         shop.remove("Partners", "P03")
         second = read(connector, query, 100, first[-1].after)
@@ -160,13 +155,13 @@ def test_a_delta_link_that_has_expired_begins_anew() -> None:
     query = OdataQuery(entity_set="Partners", track_changes=True)
     with connected(shop) as connector:
         after = read(connector, query)[-1].after
-        shop.faults.append({"on": "GET Partners?!delta", "status": 410})
+        shop.put("Partners", ID="P02", name="changed")
+        shop.system.store.changes.clear()
         assert keys(read(connector, query, 100, after)) == ALL[:4]
 
 
 def test_a_service_that_tracks_no_changes_says_so() -> None:
-    shop = filled(4, 1)
-    shop.tracked = False
+    shop = filled(4, 1, with_sets(replace(SET, tracked=False)))
     with connected(shop) as connector, pytest.raises(Misconfigured, match="use `changed_at` instead"):
         read(connector, OdataQuery(entity_set="Partners", track_changes=True))
 
@@ -182,10 +177,13 @@ def test_a_reading_that_was_stopped_goes_on_in_the_middle_of_a_server_page() -> 
 
 def test_the_client_of_the_sap_system_is_named_in_every_request() -> None:
     shop = filled(2, 9, page=2)
-    shop.client = "100"
     with connected(shop, sap_client="100") as connector:
         assert keys(read(connector, OdataQuery(entity_set="Partners", order="server"))) == ALL
-    with connected(shop, sap_client="200") as connector, pytest.raises(Misconfigured, match=r"`sap_client`.*Logon Error Message"):
+    assert all("sap-client=100" in target for _, target, _, _ in shop.seen)
+    with (
+        connected(shop, sap_client="200") as connector,
+        pytest.raises(Misconfigured, match=r"`sap_client`.*Client … is not available"),
+    ):
         connector.check()
 
 
@@ -194,7 +192,7 @@ def test_a_login_page_with_the_status_200_is_not_taken_for_records() -> None:
     with connected(shop) as connector:
         connector.check()
         page = {"status": 200, "body": b"<html>Log on</html>", "headers": {"content-type": "text/html"}}
-        shop.faults.append({"on": "GET Partners", **page})
+        shop.answers.append({"on": "GET Partners", **page})
         with pytest.raises(Misconfigured, match="answered text/html where JSON was asked for"):
             read(connector, PARTNERS)
 
@@ -203,7 +201,7 @@ def test_a_service_that_ignores_the_order_of_the_key_is_found_out() -> None:
     shop = filled(4, 3)
     page = b'{"value": [{"ID": "a"}, {"ID": "b"}]}'
     with connected(shop) as connector:
-        shop.faults += [{"on": "GET Partners", "status": 200, "body": page, "headers": {"content-type": "application/json"}}] * 2
+        shop.answers += [{"on": "GET Partners", "status": 200, "body": page, "headers": {"content-type": "application/json"}}] * 2
         with pytest.raises(Misconfigured, match="order: server"):
             read(connector, OdataQuery(entity_set="Partners", fields=("ID",)), 2)
 
@@ -213,7 +211,7 @@ def test_a_link_that_leads_to_itself_is_not_followed_forever() -> None:
     with connected(shop) as connector:
         target = "Partners?$select=ID"
         body = b'{"value": [], "@odata.nextLink": "%s"}' % target.encode()
-        shop.faults += [{"on": "GET Partners", "status": 200, "body": body, "headers": {"content-type": "application/json"}}] * 2
+        shop.answers += [{"on": "GET Partners", "status": 200, "body": body, "headers": {"content-type": "application/json"}}] * 2
         with pytest.raises(Unavailable, match="leads to the same page"):
             read(connector, OdataQuery(entity_set="Partners", fields=("ID",), order="server"), 2)
 
@@ -227,7 +225,7 @@ def test_a_refusal_says_who_has_to_act(status: int, headers: dict[str, str], err
     shop = filled(2, 1)
     with connected(shop) as connector:
         connector.check()
-        shop.faults.append({"on": "GET Partners", "status": status, "headers": headers, "body": b"Partner 4711 is locked"})
+        shop.answers.append({"on": "GET Partners", "status": status, "headers": headers, "body": b"Partner 4711 is locked"})
         with pytest.raises(error) as caught:
             read(connector, PARTNERS)
     assert "4711" not in str(caught.value)
@@ -239,7 +237,7 @@ def test_dataverse_names_the_limit_that_was_reached() -> None:
     body = b'{"error": {"code": "0x80072326", "message": "Number of concurrent requests exceeded the limit of 52."}}'
     with connected(shop, preset="dynamics") as connector:
         connector.check()
-        shop.faults.append({"on": "GET Partners", "status": 429, "headers": {"retry-after": "12"}, "body": body})
+        shop.answers.append({"on": "GET Partners", "status": 429, "headers": {"retry-after": "12"}, "body": body})
         with pytest.raises(Unavailable, match="more than 52 requests at once") as caught:
             read(connector, PARTNERS)
     assert caught.value.retry_after == 12
@@ -260,16 +258,16 @@ def test_metadata_of_another_version_than_the_settings_say_is_refused() -> None:
 
 
 def test_metadata_without_entity_sets_is_refused() -> None:
-    shop = filled(4, 0, kinds={})
+    shop = Shop(4, ())
     with connected(shop) as connector, pytest.raises(Misconfigured, match="no entity set that the user may see"):
         connector.check()
 
 
 def test_a_set_that_wants_a_filter_has_no_samples_and_is_discovered_all_the_same() -> None:
-    shop = filled(2, 2, kinds=kinds(label="Business partners"))
+    shop = filled(2, 2, with_sets(replace(SET, label="Business partners")))
     with connected(shop) as connector:
         connector.check()
-        shop.faults.append({"on": "GET Items", "status": 400, "body": b"A filter is needed"})
+        shop.answers.append({"on": "GET Items", "status": 400, "body": b"A filter is needed"})
         found = connector.discover()
     partners, items = found.entity("Partners"), found.entity("Items")
     assert partners is not None

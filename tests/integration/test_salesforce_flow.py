@@ -108,22 +108,6 @@ def test_a_lead_that_a_person_scored_in_between_is_left_alone(bench: Bench, org:
     assert written(org) == {**expected(org), chosen: 1.5}
 
 
-def test_a_lead_that_a_person_changed_elsewhere_is_left_to_the_next_run_where_that_is_asked_for(
-    bench: Bench, org: SimulatedOrg
-) -> None:
-    publish(bench, documents(org, {"check_record": True}))
-    request_run(bench.engine, "leads", "test")
-    while not bench.all("SELECT 1 FROM effect"):
-        bench.step()
-    chosen = min(expected(org))
-    org.edit("Lead", chosen, Company="Renamed Ltd")
-    bench.drain()
-    assert expected(org).keys() - written(org).keys() == {chosen}
-    request_run(bench.engine, "leads", "test")
-    bench.drain()
-    assert written(org) == expected(org)
-
-
 def test_a_lead_that_an_outbound_message_names_is_read_back_and_scored(bench: Bench, org: SimulatedOrg) -> None:
     secret = {"organization_id": org.status()["org_id"], "proxy_secret": {"secret": "env:SALESFORCE_SECRET"}}
     text = documents(org, outbound_messages=secret).replace("flow: leads\n", "flow: leads\ntrigger: {webhook: crm, key: id}\n")

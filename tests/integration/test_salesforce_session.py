@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from threading import Lock
 from typing import Any
 
+import polars as pl
 import pytest
 from tests.salesforce_script import ROOT, Answer, Request, Script, scripted
 
 from fieldline_connectors.http import OfProcess
+from fieldline_connectors.salesforce import Salesforce, SalesforceTarget
 from fieldline_connectors.salesforce.auth import assertion
 from fieldline_connectors.salesforce.wire import Wire
+from fieldline_core.batch import Batch
 from fieldline_core.errors import Misconfigured, Rejected, Unavailable
+from fieldline_core.ports import Slice
 
 ENDED = (401, [{"errorCode": "INVALID_SESSION_ID", "message": "Session expired or invalid"}])
 
@@ -141,6 +146,27 @@ def test_others_keep_the_last_of_the_orgs_calls(script: Script, wire: Wire) -> N
     with pytest.raises(Unavailable, match="org_calls_limit"):
         wire.request("GET", "limits")
     assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize(("taken", "arrived"), [(0, False), (1, True)], ids=["at the first piece", "at the second piece"])
+def test_where_access_ends_within_a_slice_it_is_told_whether_a_part_was_written(script: Script, taken: int, arrived: bool) -> None:
+    done = [{"id": "003", "success": True, "errors": []}] * 200
+    fields = [{"name": name, "label": name, "type": "string", "length": 255, "updateable": True} for name in ("Id", "Title")]
+
+    def answer(request: Request) -> Answer:
+        if request.method == "GET":
+            return 200, {"name": "Contact", "label": "Contact", "fields": fields}
+        if request.method == "POST":
+            return 200, [{"Id": id, "Title": "y"} for id in request.json["ids"]]
+        pieces = sum(each.method == "PATCH" for each in script.requests)
+        return (200, done) if pieces <= taken else (403, [{"errorCode": "API_DISABLED_FOR_ORG"}])
+
+    script.answer = answer
+    target = SalesforceTarget(object="Contact", fields={"Title": "title"})
+    batch = Batch.of([f"003{row:012}" for row in range(400)], pl.DataFrame({"Title": ["x"] * 400}))
+    with closing(Salesforce(script.config())) as connector, pytest.raises(Misconfigured) as refused:
+        connector.write(Slice("k" * 64, 1, target, batch))
+    assert refused.value.sent is arrived
 
 
 def test_an_edge_that_answers_nonsense_is_tried_again(script: Script, wire: Wire) -> None:

@@ -149,13 +149,13 @@ def test_what_a_person_changed_is_left_alone_and_the_rest_is_written(org: Simula
     assert org.query(f"SELECT Fieldline_Tier__c FROM Lead WHERE Id = '{keys[0]}'")[0]["Fieldline_Tier__c"] == "D"
 
 
-def test_a_record_that_a_person_touched_is_left_alone_where_that_is_asked_for(org: SimulatedOrg) -> None:
+def test_a_record_that_a_person_touched_is_left_alone(org: SimulatedOrg) -> None:
     keys = org.leads(3)
     earlier = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=1)
     before = pl.DataFrame({"Fieldline_Score__c": [None] * 3, "LastModifiedDate": [earlier, earlier, None]}, schema_overrides={
         "Fieldline_Score__c": pl.Float64, "LastModifiedDate": pl.Datetime})  # fmt: skip
     org.edit("Lead", keys[0], Company="Renamed Ltd")
-    target = SalesforceTarget(object="Lead", fields=FIELDS, check_record=True)
+    target = SalesforceTarget(object="Lead", fields=FIELDS)
     with closing(Salesforce(org.config())) as connector:
         receipts = connector.write(Slice(KEY, 1, target, answers(keys), before))
     assert isinstance(receipts, Receipts)

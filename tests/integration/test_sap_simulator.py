@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 
 from fieldline_simulators import sap
 from fieldline_simulators.certificate import make_tls_files
+from fieldline_simulators.sap.extractors import extracted
+from fieldline_simulators.sap.writes import as_person
 
 SMALL = sap.Options(partners=7, orders=5, hours=30, page_rows=10)
 IDOC = (
@@ -205,9 +208,13 @@ def test_a_changeset_is_written_as_a_whole_or_not_at_all(writer: Caller) -> None
 def test_records_are_created_with_their_children_and_upserted_by_another_key(writer: Caller) -> None:
     items = [{"Material": "LOCK-U", "RequestedQuantity": "2"}, {"Material": "HELMET-M", "RequestedQuantity": "1"}]
     order = {"SoldToParty": "0010100001", "to_Item": {"results": items} if writer.version == 2 else items}
-    made = writer.http.post("A_SalesOrder", json=order, headers={"repeatability-request-id": "r1"})
-    again = writer.http.post("A_SalesOrder", json=order, headers={"repeatability-request-id": "r1"})
+    v2, v4 = ("requestid", "repeatabilitycreation"), ("repeatability-request-id", "repeatability-first-sent")
+    name, time = v2 if writer.version == 2 else v4
+    made = writer.http.post("A_SalesOrder", json=order, headers={name: "r1"})
+    again = writer.http.post("A_SalesOrder", json=order, headers={name: "r1"})
     assert (made.status_code, again.headers["location"]) == (201, made.headers["location"])
+    late = writer.http.post("A_SalesOrder", json=order, headers={name: "r1", time: "Mon, 04 May 2026 08:00:00 GMT"})
+    assert (late.status_code, late.headers["repeatability-result"]) == (412, "rejected")
     assert [row["SalesOrderItem"] for row in writer.rows(f"{made.headers['location']}/to_Item")] == ["000010", "000020"]
     new = "A_BusinessPartner(BPExternalID='CRM-NEW')"
     headers = {"if-none-match": "*"}
@@ -264,6 +271,37 @@ def test_an_idoc_that_is_accepted_is_not_posted_yet(simulator: sap.Simulator) ->
         assert caller.rows("Z_IDocStatus")[0]["StatusText"] == "Application document posted"
         for wrong in (b"<a/>", b"no xml", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'):
             assert http.post(place, content=wrong, headers={"content-type": "text/xml"}).status_code == 400
+        refused = [{"kind": "refuse", "entity": "Z_IDocStatus", "key": "77", "page": True}]
+        http.put(f"{simulator.url}/_sim/faults", json=refused).raise_for_status()
+        assert http.post(place, content=IDOC, headers={"content-type": "text/xml"}).status_code == 400
+        assert len(caller.rows("Z_IDocStatus")) == 1
+
+
+def test_idocs_are_posted_as_they_come_where_the_system_is_told_to() -> None:
+    with sap.running(replace(SMALL, posts_idocs=True)) as simulator:
+        caller = Caller(simulator, 4)
+        with closing(caller.http) as http:
+            http.post(f"{simulator.url}/sap/bc/idoc_xml", content=IDOC, headers={"content-type": "text/xml"}).raise_for_status()
+            assert [row["Status"] for row in caller.rows("Z_IDocStatus")] == ["53"]
+
+
+def test_an_extractor_keeps_its_delta_links_in_a_set_of_their_own() -> None:
+    things = sap.EntitySet("Things", (sap.Property("ID", nullable=False), sap.Property("name")), ("ID",))
+    model = sap.Model(extracted(things))
+    with sap.running(sap.Options(model=model)) as simulator:
+        caller, store = Caller(simulator, 2), simulator.system.store
+        with closing(caller.http) as http:
+            for name in "ab":
+                as_person(store, model.by_set["Things"], (name,), {"name": name})
+            http.headers["prefer"] = "odata.track-changes"
+            assert [row["ODQ_CHANGEMODE"] for row in caller.rows("Things")] == [None, None]
+            with store.atomic():
+                store.remove(model.by_set["Things"], ("a",))
+            as_person(store, model.by_set["Things"], ("c",), {"name": "c"})
+            (link,) = caller.rows("DeltaLinksOfThings")
+            changes = caller.rows(link["ChangesAfter"]["__deferred"]["uri"])
+            assert [(row["ID"], row["ODQ_CHANGEMODE"]) for row in changes] == [("a", "D"), ("c", "U")]
+            assert len(caller.rows("DeltaLinksOfThings")) == 2
 
 
 def test_the_page_shows_what_changed_first_and_a_person_may_change_a_record(writer: Caller) -> None:

@@ -3,20 +3,24 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from tests.conftest import Eventually
 from tests.engines import Bench, answers, documents, put
 
-from fieldline_core.errors import Fenced, Unavailable
+from fieldline_core.errors import Fenced, Misconfigured, Unavailable
 from fieldline_core.flow import Release
 from fieldline_core.pipeline import manage
-from fieldline_core.pipeline.listen import Listeners
+from fieldline_core.pipeline.leave import leave
+from fieldline_core.pipeline.listen import Listener, Listeners
 from fieldline_core.pipeline.place import begin
 from fieldline_core.pipeline.subscribe import catch_up, keep, take_told
 from fieldline_core.ports import Change, Cursor, Heard, HookRequest, Subscribed
 from fieldline_server.api import hooks
+from fieldline_server.api.backend import Backend
 from fieldline_server.api.problems import TooMany
 from fieldline_server.doctor import _feeds
 
@@ -155,6 +159,10 @@ class Slow:
         assert self.let.wait(60.0)
         return Subscribed({}, 3_600.0)
 
+    def unsubscribe(self, topic: Any, flow: str, place: Cursor | None) -> str:
+        """Asks the system."""
+        raise AssertionError("the system was asked")
+
     def check_topic(self, topic: Any, query: Any) -> None:
         """Finds nothing."""
 
@@ -169,7 +177,7 @@ def test_a_listener_that_waits_for_its_system_keeps_nobody_waiting(bench: Bench,
         patched.setattr(bench.engine.parts, "connector", lambda name: slow)
         listeners._match()
         assert slow.asked.wait(60.0)
-        (first,) = listeners._running.values()
+        first = cast(Listener, next(iter(listeners._running.values())))
     bench.apply(documents(NAME, trigger={"changes": {"table": "answers"}}))
     listeners._match()
     assert (first.is_alive(), listeners._running) == (True, {})
@@ -190,7 +198,71 @@ def test_a_message_for_which_there_is_no_room_makes_nobody_ask_its_system(bench:
         raise Unavailable("too many events wait", retry_after=10.0)
 
     monkeypatch.setattr(bench.engine.parts, "connector", lambda name: Slow())
-    backend = cast(hooks.Backend, SimpleNamespace(engine=bench.engine, intake=SimpleNamespace(check=full)))
+    backend = cast(Backend, SimpleNamespace(engine=bench.engine, intake=SimpleNamespace(check=full)))
     with pytest.raises(TooMany):
         hooks._take_told(backend, release_of(bench), cast(HookRequest, None))
+    monkeypatch.undo()
+
+
+class Telling(Slow):
+    """A connector whose system tells a flow until it is asked no longer to; what it answers to that is set."""
+
+    def __init__(self, *answers: Exception | str) -> None:
+        super().__init__()
+        self.let.set()
+        self.answers, self.left = list(answers), list[tuple[dict[str, Any], Cursor | None]]()
+
+    def unsubscribe(self, topic: Any, flow: str, place: Cursor | None) -> str:
+        """Answers as it is told to."""
+        self.left.append((topic.model_dump(), place))
+        found = self.answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def test_a_system_is_asked_to_tell_no_more_once_its_flow_listens_to_something_else(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    away, refused = Unavailable("the EHR is away"), Misconfigured("the EHR takes nothing away")
+    ehr = Telling(away, away, "taken away", refused, "taken away")
+    monkeypatch.setattr(bench.engine.parts, "connector", lambda name: ehr)
+
+    def told() -> list[str]:
+        return [each["detail"]["did"] for each in bench.all("SELECT detail FROM audit_outbox WHERE event = 'feed.unsubscribed'")]
+
+    def kept() -> None:
+        ended = threading.Event()
+        for _ in keep(bench.engine, release_of(bench), ended):
+            ended.set()
+
+    flow, first = release_of(bench).flow_id, {"table": "records"}
+    kept()
+    leave(bench.engine, flow, release_of(bench), last=False)
+    assert ehr.left == []
+    take_told(bench.engine, release_of(bench), telling(gap=True))
+    bench.apply(documents(NAME, trigger={"changes": {"table": "answers"}}))
+    for last in (False, True):
+        # Another topic: the old place is left first, and kept until that is done, or has failed too often.
+        with suppress(Unavailable):
+            leave(bench.engine, flow, release_of(bench), last=last)
+    assert (ehr.left, told()) == ([(first, {})] * 2, ["not taken away: the EHR is away"])
+    kept()
+    bench.apply(documents(NAME, trigger={"every": "1h"}))
+    listeners = Listeners(bench.engine)
+    for count in (1, 2):
+        # Left once, whatever becomes of it: who looks again finds nothing to do.
+        listeners._match()
+        eventually(lambda: not any(each.is_alive() for each in listeners._running.values()))
+        assert (len(ehr.left), len(told())) == (3, 2), count
+    listeners._part()
+    bench.apply(documents(NAME, trigger={"changes": first}))
+    begin(bench.engine, release_of(bench))
+    bench.apply(documents(NAME, trigger={"every": "1h"}))
+    leave(bench.engine, flow, None, last=False)
+    # A look that died behind its request has left no place: the system is asked all the same, and a refusal ends nothing.
+    assert ehr.left[2:] == [({"table": "answers"}, {}), (first, None)]
+    assert told()[1:] == ["taken away", "not taken away: the EHR takes nothing away"]
+    assert bench.all("SELECT topic, cursor, told FROM feed") == [{"topic": "", "cursor": None, "told": None}]
+    assert bench.all("SELECT paused_at FROM flow")[0]["paused_at"] is None
     monkeypatch.undo()

@@ -135,9 +135,27 @@ def test_what_is_no_metadata_is_refused(document: bytes) -> None:
         service(document, nothing)
 
 
-def test_types_that_are_based_on_each_other_in_a_circle_end() -> None:
+def test_types_that_are_based_on_each_other_in_a_circle_are_refused() -> None:
     circle = V4.replace('Name="Base" Abstract="true"', 'Name="Base" BaseType="SELF.Order"')
-    assert service(circle.encode(), lambda uri: SHARED).entity_set("Orders").type.keys == ("ID",)
+    with pytest.raises(Misconfigured, match="stands on more than 100 others in a row"):
+        service(circle.encode(), lambda uri: SHARED)
+
+
+def chain(kind: str, length: int) -> bytes:
+    """A service whose set is of a type, or holds one, that stands on so many others."""
+    names = range(length)
+    types = "".join(f'<{kind} Name="T{n}" BaseType="A.T{n + 1}"><Property Name="P{n}" Type="Edm.Int32"/></{kind}>' for n in names)
+    own = 'BaseType="A.T0"><Property Name="own"' if kind == "EntityType" else '><Property Name="inner"'
+    box = '<EntityContainer Name="C"><EntitySet Name="Owns" EntityType="A.Own"/></EntityContainer>'
+    first = f'<EntityType Name="Own" {own} Type="A.T0"/></EntityType>{box}'
+    return f'<Edmx><Schema Namespace="A">{types}{first}</Schema></Edmx>'.encode()
+
+
+@pytest.mark.parametrize("kind", ["EntityType", "ComplexType"])
+def test_a_chain_of_base_types_is_followed_and_one_of_thousands_refused_at_once(kind: str) -> None:
+    assert len(service(chain(kind, 99), nothing).entity_set("Owns").type.properties) >= 99
+    with pytest.raises(Misconfigured, match=r"\$metadata: the type A\.\w+ stands on more than 100 others in a row"):
+        service(chain(kind, 4_000), nothing)
 
 
 def test_complex_types_that_multiply_each_other_end() -> None:

@@ -14,6 +14,7 @@ from fieldline_connectors.salesforce.describe import ObjectInfo, object_info
 from fieldline_connectors.salesforce.errors import MEANINGS, Fault, Kind, job_fault, translated
 from fieldline_connectors.salesforce.fit import misfits
 from fieldline_connectors.salesforce.org import Org
+from fieldline_connectors.salesforce.plan import Reading
 from fieldline_core.errors import FieldlineError, Misconfigured, Rejected, Unavailable
 from fieldline_core.findings import Severity
 from fieldline_core.schema import FieldType
@@ -161,6 +162,7 @@ def lead() -> ObjectInfo:
         ({"fields": {"Score__c": "f"}, "key": "Nope__c"}, {}, "Nope__c of Lead does not exist"),
         ({"fields": {"Score__c": "f"}, "key": "Ext__c", "operation": "upsert"}, {}, "not a unique external id"),
         ({"fields": {"Address": "f"}}, {}, "several values at once"),
+        ({"fields": {"Score__c": "f"}, "check_record": True}, {}, "Lead has no LastModifiedDate"),
     ],
 )
 def test_a_target_that_does_not_fit_says_what_to_change(
@@ -200,11 +202,32 @@ def test_a_wrong_target_says_what_to_change(target: dict[str, Any], sentence: st
 
 def test_what_is_compared_before_a_write_is_asked_for_when_reading() -> None:
     target = SalesforceTarget.model_validate({"object": "Lead", "fields": {"Score__c": "f"}})
-    assert target.overwrites(SalesforceQuery(soql="SELECT Id FROM lead")) == ("Score__c",)
+    assert target.overwrites(SalesforceQuery(soql="SELECT Id FROM lead")) == ("Score__c", "LastModifiedDate")
     assert target.overwrites(SalesforceQuery(soql="SELECT Id FROM Contact")) == ()
-    touched = target.model_copy(update={"check_record": True})
-    assert touched.overwrites(SalesforceQuery(soql="SELECT Id FROM lead")) == ("Score__c", "LastModifiedDate")
+    own = target.model_copy(update={"check_record": False})
+    assert own.overwrites(SalesforceQuery(soql="SELECT Id FROM lead")) == ("Score__c",)
     assert target.model_copy(update={"check_before": False}).overwrites(SalesforceQuery(soql="SELECT Id FROM Lead")) == ()
+
+
+class OrgOfOne(Org):
+    """An org with one object."""
+
+    def __init__(self, info: ObjectInfo) -> None:
+        self._info = info
+
+    def object(self, name: str) -> ObjectInfo:
+        """The object."""
+        return self._info
+
+    def forget(self) -> None:
+        """Does nothing."""
+
+
+def test_what_only_a_comparison_needs_is_not_asked_of_an_object_that_does_not_have_it(lead: ObjectInfo) -> None:
+    query = SalesforceQuery(soql="SELECT Id FROM Lead").reading(["Score__c", "LastModifiedDate"])
+    assert Reading.of(query, OrgOfOne(lead)).flat == ("Score__c", "Id")
+    with pytest.raises(Misconfigured, match="LastModifiedDate of Lead does not exist"):
+        Reading.of(SalesforceQuery(soql="SELECT LastModifiedDate FROM Lead"), OrgOfOne(lead))
 
 
 class OrgOfTypes(Org):

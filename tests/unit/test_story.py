@@ -71,6 +71,15 @@ def test_each_feature_names_its_formula_and_the_source_values_it_was_made_of() -
     assert (written.name, written.value, written.about) == ("Score", 0.83, "before: blank")
 
 
+def test_a_record_that_was_read_again_because_somebody_touched_it_is_said_to_be() -> None:
+    chunk = {**CHUNK, "kind": "events", "requested_by": "changes", "replay_of": 3}
+    story = tell(Known(decision(writes=[WRITTEN]), 1, ENTRIES, "crm", LINEAGE, chunk))
+
+    assert story.steps[0].words == (
+        "The record was read again from crm: somebody had changed it before the decision on it was written."
+    )
+
+
 def test_a_story_can_be_told_without_what_was_lost_by_retention() -> None:
     story = tell(Known(decision(writes=[WRITTEN]), 1, ENTRIES))
 

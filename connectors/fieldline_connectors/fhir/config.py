@@ -99,6 +99,11 @@ class FhirQuery(Query):
         return self.changes
 
     @property
+    def repeats(self) -> bool:
+        """Whether one run may meet a record twice: searches end before they are read, and are made again."""
+        return self.changes or self.export is None
+
+    @property
     def prepared(self) -> bool:
         """Whether the server has to prepare what is read."""
         return self.export is not None

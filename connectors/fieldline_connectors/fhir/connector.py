@@ -8,8 +8,9 @@ from fieldline_connectors.fhir.config import FhirConfig, FhirQuery
 from fieldline_connectors.fhir.export import Exported, abandon, unoffered
 from fieldline_connectors.fhir.notices import NOTHING_TAKEN, heard, notice_of
 from fieldline_connectors.fhir.search import Search, declared, undeclared
-from fieldline_connectors.fhir.subscription import Keeper, misheard, records_of
+from fieldline_connectors.fhir.subscription import Keeper, misheard
 from fieldline_connectors.fhir.target import FhirTarget
+from fieldline_connectors.fhir.told import records_of
 from fieldline_connectors.fhir.topic import FhirTopic
 from fieldline_connectors.fhir.wire import Wire
 from fieldline_connectors.fhir.write import Write
@@ -77,6 +78,12 @@ class Fhir:
         if self.config.notifications is None:
             raise Misconfigured(NOTHING_TAKEN)
         return Keeper(self._wire, topic, self.config.notifications, flow).look(place)
+
+    def unsubscribe(self, topic: FhirTopic, flow: str, place: Cursor | None) -> str:
+        """Takes the flow's Subscription away, and says what was done."""
+        if self.config.notifications is None:
+            raise Misconfigured(NOTHING_TAKEN)
+        return Keeper(self._wire, topic, self.config.notifications, flow).leave(place)
 
     def check_topic(self, topic: FhirTopic, query: FhirQuery) -> Iterator[Finding]:
         """What keeps the server from telling what the query's records need."""

@@ -42,6 +42,7 @@ Place: TypeAlias = tuple[int, int, int]
 class _File(msgspec.Struct):
     type: str = ""
     url: str = ""
+    count: int | None = None
 
 
 class _Manifest(msgspec.Struct):
@@ -49,6 +50,7 @@ class _Manifest(msgspec.Struct):
     requiresAccessToken: bool = True  # noqa: N815
     output: list[_File] = []
     error: list[_File] = []
+    deleted: list[_File] = []
 
 
 _manifests = msgspec.json.Decoder(_Manifest)
@@ -136,7 +138,8 @@ class Exported:
         deleted = self._deleted(here)
         if self._query.changes:
             there: Cursor = {"since": here["begun"]}
-            yield Page(self._made.batch(()), there if deleted else {**there, "left": here["job"]}, left=not deleted)
+            # Behind this place the next run begins an export of its own: this run is to end with it.
+            yield Page(self._made.batch(()), there if deleted else {**there, "left": here["job"]}, left=not deleted, ends=True)
         elif not deleted:
             yield Page(self._made.batch(()), here, left=True)
 
@@ -171,7 +174,9 @@ class Exported:
         return here
 
     def _report(self, manifest: _Manifest) -> None:
-        """Says what the server could not export: in the log, or by ending the run before anything is read."""
+        """Says what the server could not export, or has deleted: in the log, or by ending the run before anything is read."""
+        if manifest.deleted:
+            log().warning("export_deletions_left_out", reason=_deletions(manifest, self._wire.host))
         counted: Counter[str] = Counter()
         for file in manifest.error:
             with closing(self._lines(manifest, file, 0)) as found:
@@ -260,6 +265,13 @@ def _last(operation: Mapping[str, Any]) -> str:
 def _kept(here: Cursor) -> dict[str, Any]:
     """What of a cursor holds for the next job, too."""
     return {name: here[name] for name in ("since", "anew") if name in here}
+
+
+def _deletions(manifest: _Manifest, host: str) -> str:
+    counts = [file.count for file in manifest.deleted]
+    files = f"in {len(counts)} file{'s' if len(counts) > 1 else ''}"
+    known = f"{sum(filter(None, counts)):,} entries {files}" if None not in counts else files
+    return f"{host} lists resources that were deleted there ({known}): they are left out, and what was decided on them stays"
 
 
 def _moment(text: str) -> datetime | None:

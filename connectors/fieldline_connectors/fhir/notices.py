@@ -73,13 +73,36 @@ def heard(notice: Notice, keys: Keys, after: Cursor | None) -> Heard:
     unnamed = any(each.focus not in keys for each in notice.events)
     if notice.kind == "rest-hook":
         return Heard(changes, dict(after or {}), gap=unnamed)
-    # Pairs, because the store does not keep the order of keys.
     numbers = dict((after or {}).get("numbers", ()))
     seen = numbers.pop(notice.subscription, None)
     reached, gap = _reached(notice, seen)
-    # The newest last: a subscription that another one has replaced is forgotten.
+    return Heard(changes, _numbered(numbers, notice.subscription, reached), gap=gap or unnamed)
+
+
+def counted(answer: Mapping[str, Any]) -> int | None:
+    """How many events a subscription has had, as its `$status` says; None where it does not say."""
+    for entry in _list(answer, "entry"):
+        status = entry.get("resource") if isinstance(entry, dict) else None
+        if isinstance(status, dict) and status.get("resourceType") in ("Parameters", "SubscriptionStatus"):
+            found = _from_parameters(status) if status["resourceType"] == "Parameters" else status
+            return _number(found.get("eventsSinceSubscriptionStart"))
+    return None
+
+
+def behind(id: str, count: int, after: Cursor | None) -> Heard:
+    """What is heard where a subscription has had so many events by now: a gap where fewer of them were told."""
+    numbers = dict((after or {}).get("numbers", ()))
+    # Its messages may name it by its whole address.
+    name = next((each for each in numbers if each.rpartition("/")[2] == id), f"Subscription/{id}")
+    if numbers.pop(name, 0) >= count:
+        return Heard((), dict(after or {}))
+    return Heard((), _numbered(numbers, name, count), gap=True)
+
+
+def _numbered(numbers: Mapping[str, int], name: str, reached: int) -> Cursor:
+    # The newest last: a subscription that another one has replaced is forgotten. Pairs, as the store keeps no order of keys.
     kept = list(numbers.items())[-(_MOST_SUBSCRIPTIONS - 1) :]
-    return Heard(changes, {"numbers": [*map(list, kept), [notice.subscription, reached]]}, gap=gap or unnamed)
+    return {"numbers": [*map(list, kept), [name, reached]]}
 
 
 def _reached(notice: Notice, seen: int | None) -> tuple[int, bool]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -12,15 +12,25 @@ from fieldline_connectors.fhir.views import Reader
 from fieldline_connectors.fhir.views.compiler import Row
 from fieldline_connectors.fhir.wire import Ended, Parameters, Wire
 from fieldline_core.batch import Batch
-from fieldline_core.errors import Misconfigured, Rejected
+from fieldline_core.errors import Misconfigured, Rejected, Unavailable
 from fieldline_core.findings import Finding
 from fieldline_core.ports import Cursor, Page
 
 _KEYS = 50
 _MAX_PAGES = 100_000
+_MOST_ANEW = 5
 _UNDECLARED = ("_id", "_lastUpdated")
 Placed: TypeAlias = tuple[int, Row]
 """A row and its place on the server's page, where those that came on an earlier page count too."""
+
+
+class _Found(NamedTuple):
+    """One page: the link to the next, its rows, the newest change, and whether it is the first of a search that was made again."""
+
+    link: str | None
+    rows: list[Placed]
+    newest: str | None
+    anew: bool
 
 
 class _Link(msgspec.Struct):
@@ -64,7 +74,10 @@ class Search:
         if here.get("end") and not self._query.changes:
             return
         since, newest = here.get("since"), here.get("newest")
-        for link, rows, found in self._bundles(here.get("next"), since):
+        for link, rows, found, anew in self._bundles(here.get("next"), since):
+            if anew:
+                # Nothing of the search's first page was had: what was skipped, was skipped on the page that is gone.
+                here = {"since": since, "newest": newest}
             latest = max((each for each in (newest, found) if each), default=None)
             left = [(place, row) for place, row in rows if place >= here.get("skip", 0)]
             for start in range(0, len(left) - limit, limit):
@@ -83,8 +96,8 @@ class Search:
         size = _KEYS if self._wire.config.search_rows > 1 else 1
         for start in range(0, len(keys), size):
             value = ",".join(_escaped(key) for key in keys[start : start + size])
-            for _, found, _ in self._bundles(None, None, [(self._query.by, value)]):
-                rows += [(place, row) for place, row in found if row[self._made.key] in wanted]
+            for found in self._bundles(None, None, [(self._query.by, value)]):
+                rows += [(place, row) for place, row in found.rows if row[self._made.key] in wanted]
         return self._batch(rows)
 
     def given(self, data: bytes, keys: Sequence[str]) -> Batch | None:
@@ -99,37 +112,35 @@ class Search:
         rows, _ = self._rows(data, set())
         return self._batch([(place, row) for place, row in rows if row[self._made.key] in wanted])
 
-    def _bundles(
-        self, link: str | None, since: str | None, more: Parameters = ()
-    ) -> Iterator[tuple[str | None, list[Placed], str | None]]:
-        """Of each page: the link to the next, the rows, and the newest change."""
+    def _bundles(self, link: str | None, since: str | None, more: Parameters = ()) -> Iterator[_Found]:
+        """What is on each page. A search that the server ends before its last page is made again, from its first page on.
+
+        Of what comes again, that is left out which this reading had; what an earlier one had is not known any more.
+        """
         parameters = [*self._parameters(since), *more]
         self._declared([name for name, _ in parameters], told=True)
-        data = self._followed(link, parameters)
-        seen, empty = set[tuple[Any, ...]](), True
+        seen, empty, whole, ended = set[tuple[Any, ...]](), True, link is None, 0
         for _ in range(_MAX_PAGES):
+            try:
+                data = self._wire.next(link) if link else self._wire.search(self._query.searched, parameters)
+            except Ended:
+                ended += 1
+                if ended > _MOST_ANEW:
+                    raise Unavailable(f"{self._wire.host} ends its searches before their last page was read") from None
+                link, whole = None, True
+                continue
             head = _heads.decode(data)
             if head.resourceType != "Bundle":
                 raise Misconfigured(f"{self._wire.host} answered a search with something else than a Bundle: check `base_url`")
             rows, newest = self._rows(data, seen)
             empty &= not head.entry
-            if head.next is None:
-                break
-            yield head.next, rows, newest
-            data = self._followed(head.next, parameters)
-        else:
-            raise Rejected(f"{self._wire.host} gives pages without end")
-        if empty and link is None:
-            self._declared([name for name, _ in parameters], told=False)
-        yield None, rows, newest
-
-    def _followed(self, link: str | None, parameters: Parameters) -> bytes:
-        if link is not None:
-            try:
-                return self._wire.next(link)
-            except Ended:
-                pass  # sessions of searches end: the same search is made again, and what was read comes again
-        return self._wire.search(self._query.searched, parameters)
+            if empty and whole and head.next is None:
+                self._declared([name for name, _ in parameters], told=False)
+            yield _Found(head.next, rows, newest, anew=link is None and ended > 0)
+            link = head.next
+            if link is None:
+                return
+        raise Rejected(f"{self._wire.host} gives pages without end")
 
     def _rows(self, data: bytes, seen: set[tuple[Any, ...]]) -> tuple[list[Placed], str | None]:
         """The rows of a page without the resources of an earlier one, and the newest change among those searched."""

@@ -98,7 +98,7 @@ class Sender:
         except Unavailable as error:
             raise self._away(f"{error}: {said}", error) from None
         except FieldlineError as error:
-            raise Misconfigured(f"{error}: {said}") from None
+            raise Misconfigured(f"{error}: {said}", sent=self.changed) from None
 
     def _away(self, words: str, error: Unavailable) -> Unavailable:
         # What went before was written, even where this change was not sent.

@@ -2,9 +2,10 @@
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -12,7 +13,7 @@ import httpx
 import orjson
 
 from fieldline_connectors.fhir.config import FhirQuery
-from fieldline_connectors.fhir.notices import Keys, Notice, Told
+from fieldline_connectors.fhir.notices import behind, counted
 from fieldline_connectors.fhir.refusals import sentence
 from fieldline_connectors.fhir.search import declared
 from fieldline_connectors.fhir.topic import FhirTopic, Notifications
@@ -20,15 +21,21 @@ from fieldline_connectors.fhir.wire import Ended, Wire
 from fieldline_connectors.http import answer
 from fieldline_core.errors import Misconfigured, Rejected, Unavailable
 from fieldline_core.findings import Finding
+from fieldline_core.logs import log
 from fieldline_core.ports import Cursor, Subscribed
 
 _GUIDE = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition"
 _LOCATION = re.compile(r"(?:^|/)Subscription/([A-Za-z0-9.-]{1,64})(?:/|$)")
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _LOOK_S, _SOON_S, _LONGEST_S = 300.0, 5.0, 3_600.0
-_PATIENCE, _MOST_TRIES, _MOST_PAGES, _AT_ONCE = 3, 10, 20, 50
+_PATIENCE, _MOST_TRIES, _MOST_PAGES = 3, 10, 20
+AT_ONCE = 50
+"""The fewest resources that a page of a search is asked to have."""
 # A server that gives no later end than before is asked once a day.
 _AGAIN = timedelta(days=1)
+_AWAY = timedelta(seconds=2 * _LOOK_S)
+_REASON = "Fieldline scores what has changed"
+_STATUS = {"status", "$status", "backport-subscription-status"}
 
 Resource = dict[str, Any]
 
@@ -69,8 +76,21 @@ class Keeper:
                 return self._requested(found, known)
         return self._failed(found, known)
 
+    def leave(self, place: Cursor | None) -> str:
+        """Takes it away, and what a look made that did not live to say so; an administrator's are left alone."""
+        if self._topic.kept_by == "administrator" or _undeclared(self._wire):
+            return ""
+        known = (place or {}).get("id")
+        mine = [each for each in self._to_our_endpoint() if each["id"] == known or each.get("reason") == _REASON]
+        if known and known not in [each["id"] for each in mine]:
+            # It may have another endpoint, of before the connection was changed.
+            found = self._answered(self._wire.send("GET", f"Subscription/{known}"))
+            mine += [{**_document(found.content, self._wire.host), "id": known}] if found else []
+        return " and ".join(dict.fromkeys(filter(None, map(self._remove, mine))))
+
     def _active(self, found: Resource, known: dict[str, Any]) -> Subscribed:
         """What was lost is read now that messages come again; when half of its time is over, it is renewed."""
+        self._remove_all([each for each in self._to_our_endpoint() if each["id"] != found["id"]])
         now, end = datetime.now(UTC), found.get("end")
         due = _moment(known.get("renew_at"))
         if end != known.get("end"):
@@ -79,8 +99,30 @@ class Keeper:
         did = ""
         if due and due <= now:
             did, due = self._ask(found, "active", "renewed"), now + _AGAIN
-        here = {**known, "lost": False, "tries": 0, "end": end, "renew_at": due and due.isoformat()}
-        return Subscribed(here, _LOOK_S, gap=known["lost"], did=did)
+        count, told = self._counted(found["id"]), known.get("counted")
+        if (looked_at := _moment(known.get("looked_at"))) and now - looked_at > _AWAY:
+            # Nobody was there to take what it told meanwhile.
+            told = count
+        here = {
+            **known, "lost": False, "tries": 0, "end": end, "renew_at": due and due.isoformat(), "counted": count,
+            "looked_at": now.isoformat(),
+        }  # fmt: skip
+        said = None if told is None else partial(behind, found["id"], told)
+        return Subscribed(here, _LOOK_S, gap=known["lost"], did=did, said=said)
+
+    def _counted(self, id: str) -> int | None:
+        """How many events it has had by now, where the server can be asked.
+
+        Those that it had at the last look must have been told by now; the others may still be on their way.
+        """
+        if self._topic.topic is None or not _says_status(self._wire):
+            return None
+        response = self._wire.send("GET", f"Subscription/{id}/$status")
+        if response.status_code >= 400:
+            return None
+        with suppress(Misconfigured, Rejected):
+            return counted(_document(response.content, self._wire.host))
+        return None
 
     def _requested(self, found: Resource, known: dict[str, Any]) -> Subscribed:
         tries = min(known["tries"] + 1, _MOST_TRIES)
@@ -120,8 +162,8 @@ class Keeper:
             "header": [f"{settings.header}: {settings.secrets[0].reveal()}"],
         }  # fmt: skip
         made: Resource = {
-            "resourceType": "Subscription", "status": status, "reason": "Fieldline scores what has changed", "end": end,
-            "criteria": topic.criteria, "channel": channel,
+            "resourceType": "Subscription", "status": status, "reason": _REASON, "end": end, "criteria": topic.criteria,
+            "channel": channel,
         }  # fmt: skip
         if topic.topic is None:
             return made
@@ -137,15 +179,36 @@ class Keeper:
             response = self._answered(self._wire.send("GET", f"Subscription/{id}"))
             if response is not None:
                 return {**_document(response.content, self._wire.host), "id": id}
-        every = sorted(self._to_our_endpoint(), key=lambda each: str(each["id"]))
-        for each in every[1:]:
-            self._answered(self._wire.send("DELETE", f"Subscription/{each['id']}"))
-        return every[0] if every else None
+        every = sorted(self._to_our_endpoint(), key=lambda each: (each.get("status") == "off", str(each["id"])))
+        if not every:
+            return None
+        self._remove_all(every[1:])
+        return every[0]
+
+    def _remove_all(self, surplus: Iterable[Resource]) -> None:
+        """Takes away what else tells the flow: of two processes that look after it in turn, each may have made one."""
+        for each in surplus:
+            try:
+                self._remove(each)
+            except Misconfigured as error:
+                log().warning("subscription_left_behind", reason=str(error))
+
+    def _remove(self, found: Resource) -> str:
+        """What was done to take it away; a server that deletes none may switch it off."""
+        if found.get("status") == "off":
+            return ""
+        path = f"Subscription/{found['id']}"
+        try:
+            return "taken away" if self._answered(self._wire.send("DELETE", path)) else ""
+        except Misconfigured as error:
+            log().info("subscription_not_deleted", reason=str(error))
+        self._write("PUT", path, {**self._wanted("off"), "id": found["id"]}, found)
+        return "switched off"
 
     def _to_our_endpoint(self) -> Iterator[Resource]:
         # Where the server cannot search by it, all are looked at.
         given = [("url", self._endpoint)] if "url" in declared(self._wire.capabilities, "Subscription") else []
-        for each in _resources(self._wire, "Subscription", given):
+        for each in resources(self._wire, "Subscription", given):
             channel = each.get("channel")
             if isinstance(channel, dict) and channel.get("endpoint") == self._endpoint:
                 yield each
@@ -182,6 +245,13 @@ def _undeclared(wire: Wire) -> str:
     return f"{wire.host} does not declare Subscriptions: read its changes on a schedule (`changes: true`) instead"
 
 
+def _says_status(wire: Wire) -> bool:
+    """Whether the server declares that a topic's Subscription can be asked how many events it has had."""
+    rest = [found for each in wire.capabilities.get("rest", []) for found in each.get("resource", [])]
+    offered = [each for found in rest if found.get("type") == "Subscription" for each in found.get("operation", [])]
+    return any(_STATUS & {each.get("name"), str(each.get("definition", "")).rpartition("/")[2]} for each in offered)
+
+
 def misheard(wire: Wire, topic: FhirTopic, query: FhirQuery) -> Iterator[Finding]:
     """Why a server would not tell of the query's records: servers take a criteria that nothing ever fits."""
     if words := _undeclared(wire):
@@ -197,49 +267,9 @@ def misheard(wire: Wire, topic: FhirTopic, query: FhirQuery) -> Iterator[Finding
             yield Finding("does-not-fit", "criteria", words)
 
 
-def records_of(wire: Wire, topic: FhirTopic, notice: Notice) -> Keys:
-    """Whose changes a message tells of: read of the server, never of the message."""
-    if topic.record is None:
-        # Another type than the one that is asked for is no record of the flow: what it stands for is not known.
-        named = [each for each in notice.events if each.focus.startswith(f"{topic.type}/")]
-        return {each.focus: None if each.gone else each.focus.partition("/")[2] for each in named}
-    keys: dict[str, str | None] = {}
-    for type, ids in _by_type(notice.events).items():
-        for start in range(0, len(ids), _AT_ONCE):
-            with suppress(Rejected):
-                for each in _resources(wire, type, [("_id", ",".join(ids[start : start + _AT_ONCE]))]):
-                    keys |= _key(each, topic.record, ids, topic.ours)
-    return keys
-
-
-def _key(resource: Resource, element: str, asked: Collection[str], ours: Collection[str]) -> dict[str, str | None]:
-    """The record that a resource belongs to; none where the flow wrote it itself, and nothing where it does not say."""
-    if resource["id"] not in asked:
-        return {}
-    focus = f"{resource.get('resourceType')}/{resource['id']}"
-    identifiers = resource.get("identifier")
-    systems = [each.get("system") for each in identifiers if isinstance(each, dict)] if isinstance(identifiers, list) else []
-    if any(system in ours for system in systems):
-        return {focus: None}
-    reference = resource.get(element)
-    named = reference.get("reference") if isinstance(reference, dict) else None
-    key = named.partition("/_history/")[0].rpartition("/")[2] if isinstance(named, str) else ""
-    return {focus: key} if _ID.fullmatch(key) else {}
-
-
-def _by_type(events: tuple[Told, ...]) -> Mapping[str, list[str]]:
-    """The ids of the changed resources, each once; of what is gone nobody can read whose it was."""
-    ids: dict[str, dict[str, None]] = {}
-    for event in events:
-        if event.focus and not event.gone:
-            type, _, id = event.focus.partition("/")
-            ids.setdefault(type, {})[id] = None
-    return {type: list(found) for type, found in ids.items()}
-
-
-def _resources(wire: Wire, type: str, parameters: list[tuple[str, str]]) -> Iterator[Resource]:
+def resources(wire: Wire, type: str, parameters: list[tuple[str, str]]) -> Iterator[Resource]:
     """The resources of that type that a search finds."""
-    data = wire.search(type, [*parameters, ("_count", str(max(_AT_ONCE, wire.config.page_size)))])
+    data = wire.search(type, [*parameters, ("_count", str(max(AT_ONCE, wire.config.page_size)))])
     for _ in range(_MOST_PAGES):
         bundle = _document(data, wire.host)
         if bundle.get("resourceType") != "Bundle":

@@ -1,7 +1,7 @@
 """Several operations in one request: `$batch` as multipart (V2 and V4) or JSON (V4), and what became of each."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import Message
@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 import httpx
 import orjson
 
-from fieldline_connectors.http import IN_TURN
+from fieldline_connectors.http import IN_TURN, answer
 from fieldline_connectors.odata.service import Client
-from fieldline_core.errors import Unavailable
+from fieldline_core.errors import FieldlineError, Unavailable
 
 Group: TypeAlias = "Sequence[Operation]"
 """A question by itself, or the operations of one changeset."""
@@ -50,6 +50,17 @@ class Reply:
     body: bytes
     shared: bool = False
 
+    @property
+    def unclear(self) -> bool:
+        """Whether what was asked for may have been done in spite of this answer."""
+        try:
+            answer(self.response())
+        except Unavailable as error:
+            return error.sent
+        except FieldlineError:
+            return False
+        return False
+
     def response(self) -> httpx.Response:
         """The same as an answer to a request of its own."""
         headers = {name: value for name, value in self.headers.items() if value.isascii()}
@@ -61,21 +72,26 @@ class Sender:
 
     def __init__(self, client: Client) -> None:
         self.changed = False
-        """Whether a request that changes something has been answered."""
+        """Whether something was changed, or may have been."""
         self._client = client
         self._config = client.config
 
     def replies(self, groups: Sequence[Group]) -> dict[str, Reply]:
         """The reply to each operation, by its id; those that the service did not come to are missing."""
-        found: dict[str, Reply] = {}
-        if self._config.batch == "none" or sum(map(len, groups)) == 1:
-            for group in groups:
-                for operation in group:
-                    found[operation.id] = self._alone(operation)
-            return found
-        for part in self._parts(groups):
-            found |= self._together(part)
-        return found
+        return {id: reply for request in self.requests(groups) for id, reply in self.answered(request).items()}
+
+    def requests(self, groups: Sequence[Group]) -> Iterator[Sequence[Group]]:
+        """The groups that travel in one request each."""
+        if self._config.batch == "none":
+            return ([[operation]] for group in groups for operation in group)
+        return self._parts(groups)
+
+    def answered(self, request: Sequence[Group]) -> dict[str, Reply]:
+        """The same for what travels in one request."""
+        if sum(map(len, request)) == 1:
+            (operation,) = request[0]
+            return {operation.id: self._alone(operation)}
+        return self._together(request)
 
     def _parts(self, groups: Sequence[Group]) -> Iterator[list[Group]]:
         """Groups for one request each, by number and size."""
@@ -99,8 +115,16 @@ class Sender:
         response = self._client.wire.send(operation.method, operation.path, operation.headers, operation.body, self._patience())
         if response.status_code in (401, 413, 429, 503) or 300 <= response.status_code < 400:
             self._client.wire.accepted(response, reading=not operation.changes)
-        self.changed |= operation.changes
-        return Reply(response.status_code, response.headers, response.content)
+        reply = Reply(response.status_code, response.headers, response.content)
+        self._note(operation.changes, [reply])
+        return reply
+
+    def _note(self, changing: bool, replies: Iterable[Reply]) -> None:
+        """Heeds what the answers say of all that follows."""
+        for reply in replies:
+            self.changed |= changing and (reply.status < 300 or reply.unclear)
+            if reply.status in (429, 503):
+                self._client.wire.heed(reply.response())
 
     def _together(self, groups: Sequence[Group]) -> dict[str, Reply]:
         wire, client = self._client.wire, self._client
@@ -112,13 +136,15 @@ class Sender:
             headers["prefer"] = "odata.continue-on-error"
         # The outer status says only that the request was understood.
         response = wire.accepted(wire.send("POST", "$batch", headers, body, self._patience()), reading=reading)
-        self.changed |= not reading
         try:
             if as_json:
-                return _json_replies(groups, response.content)
-            return _multipart_replies(groups, response.headers.get("content-type", ""), response.content)
+                found = _json_replies(groups, response.content)
+            else:
+                found = _multipart_replies(groups, response.headers.get("content-type", ""), response.content)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             raise Unavailable(f"{client.place}: the answer to a $batch cannot be read", sent=not reading) from None
+        self._note(not reading, found.values())
+        return found
 
 
 def _multipart_request(groups: Sequence[Group]) -> tuple[str, bytes]:

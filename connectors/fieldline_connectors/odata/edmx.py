@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from fieldline_connectors.odata.annotations import Annotations, truth
+from fieldline_connectors.odata.annotations import Annotations, Capabilities, truth
 from fieldline_connectors.odata.metadata import EntitySet, EntityType, Navigation, Property, Service
 from fieldline_core.errors import Misconfigured
 
@@ -18,6 +18,8 @@ Load: TypeAlias = Callable[[str], bytes]
 SAP = "{http://www.sap.com/Protocols/SAPData}"
 _MOST_DOCUMENTS = 20
 _DEEPEST = 4
+_LONGEST_LINE = 100
+_NOTHING = EntityType("", (), {}, {})
 _QUALIFIED = frozenset({"Type", "BaseType", "EntityType", "Target", "Term", "Relationship"})
 _MOST_PROPERTIES = 5_000
 
@@ -58,7 +60,7 @@ def service(document: bytes, load: Load) -> Service:
         loaded.add(uri)
         _collect(_parsed(load(uri)), schemas)
     v4 = root.get("Version", "1.0").startswith("4")
-    types = {name: _entity_type(schemas, name) for name in schemas.entity_types}
+    types = _entity_types(schemas)
     return Service(v4, dict(_entity_sets(schemas, types)), types)
 
 
@@ -131,29 +133,39 @@ def _missing(schemas: _Schemas, loaded: set[str]) -> str | None:
     return None
 
 
-def _entity_type(schemas: _Schemas, name: str) -> EntityType:
-    keys: tuple[str, ...] = ()
-    properties: dict[str, Property] = {}
-    navigations: dict[str, Navigation] = {}
+def _entity_types(schemas: _Schemas) -> dict[str, EntityType]:
+    """All entity types, each made once, with what it has of the one that it is based on."""
+    types: dict[str, EntityType] = {}
+    for own in schemas.entity_types:
+        for name, element in _lineage(schemas.entity_types, own):
+            if name not in types:
+                types[name] = _entity_type(schemas, name, element, types.get(element.get("BaseType", ""), _NOTHING))
+    return types
+
+
+def _entity_type(schemas: _Schemas, name: str, element: Element, base: EntityType) -> EntityType:
+    keys = tuple(ref.get("Name", "").replace("/", ".") for key in children(element, "Key") for ref in key)
+    properties, navigations = dict(base.properties), dict(base.navigations)
     # Complex types in each other multiply, so what is visited is bounded, and not just what is found.
-    visits = iter(range(_MOST_PROPERTIES))
-    for full, element in _lineage(schemas, schemas.entity_types, name):
-        keys = keys or tuple(ref.get("Name", "").replace("/", ".") for key in children(element, "Key") for ref in key)
-        for part in children(element, "Property"):
-            properties |= {found.name: found for found in _properties(schemas, full, part, "", (), visits)}
-        for part in children(element, "NavigationProperty"):
-            navigation = _navigation(schemas, part)
-            navigations[navigation.name] = navigation
-    return EntityType(name, keys, properties, navigations)
+    visits = iter(range(_MOST_PROPERTIES - len(properties)))
+    for part in children(element, "Property"):
+        properties |= {found.name: found for found in _properties(schemas, name, part, "", (), visits)}
+    for part in children(element, "NavigationProperty"):
+        navigation = _navigation(schemas, part)
+        navigations[navigation.name] = navigation
+    return EntityType(name, base.keys or keys, properties, navigations)
 
 
-def _lineage(schemas: _Schemas, types: Mapping[str, Element], name: str) -> list[tuple[str, Element]]:
-    """The type and those that it is based on, the most general one first."""
+def _lineage(types: Mapping[str, Element], name: str) -> list[tuple[str, Element]]:
+    """The type and those that it is based on, the most general one first; raises Misconfigured where they are no end of."""
     line: list[tuple[str, Element]] = []
-    while (element := types.get(name)) is not None and all(name != known for known, _ in line):
-        line.insert(0, (name, element))
+    own = name
+    while (element := types.get(name)) is not None:
+        if len(line) == _LONGEST_LINE:
+            raise Misconfigured(f"$metadata: the type {own[:120]} stands on more than {_LONGEST_LINE} others in a row")
+        line.append((name, element))
         name = element.get("BaseType", "")
-    return line
+    return line[::-1]
 
 
 def _properties(
@@ -165,7 +177,7 @@ def _properties(
     name, kind = element.get("Name", ""), element.get("Type", "")
     if kind in schemas.complex_types:
         deeper = kind not in around and len(around) < _DEEPEST
-        for full, shape in _lineage(schemas, schemas.complex_types, kind) if deeper else ():
+        for full, shape in _lineage(schemas.complex_types, kind) if deeper else ():
             for part in children(shape, "Property"):
                 yield from _properties(schemas, full, part, f"{prefix}{name}.", (*around, kind), visits)
         return
@@ -232,16 +244,7 @@ def _entity_set(notes: Annotations, container: str, element: Element, kind: Enti
     name = element.get("Name", "")
     target = f"{container}/{name}"
     allowed = notes.capabilities(target)
-    properties = {
-        path: replace(
-            each,
-            creatable=each.creatable and path not in allowed.not_creatable,
-            updatable=each.updatable and path not in allowed.not_updatable,
-            filterable=each.filterable and allowed.filterable and path not in allowed.not_filterable,
-            sortable=each.sortable and allowed.sortable and path not in allowed.not_sortable,
-        )
-        for path, each in kind.properties.items()
-    }
+    properties = {path: _restricted(path, each, allowed) for path, each in kind.properties.items()}
     tracked = truth(element.get(f"{SAP}change-tracking"))
     return EntitySet(
         name=name,
@@ -252,3 +255,14 @@ def _entity_set(notes: Annotations, container: str, element: Element, kind: Enti
         tracks_changes=allowed.tracks_changes if tracked is None else tracked,
         repeatable=allowed.repeatable or notes.flag(container, "Org.OData.Repeatability.V1.Supported") is True,
     )
+
+
+def _restricted(path: str, each: Property, allowed: Capabilities) -> Property:
+    """The property as its entity set lets it be used."""
+    flags: dict[str, Any] = {
+        "creatable": each.creatable and path not in allowed.not_creatable,
+        "updatable": each.updatable and path not in allowed.not_updatable,
+        "filterable": each.filterable and allowed.filterable and path not in allowed.not_filterable,
+        "sortable": each.sortable and allowed.sortable and path not in allowed.not_sortable,
+    }
+    return each if all(getattr(each, name) == flag for name, flag in flags.items()) else replace(each, **flags)

@@ -31,7 +31,9 @@ _IN_JSON = re.compile(r':\s*"([^"\\]{2,200})"')
 _TAGS = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]{0,2000}>", re.DOTALL | re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]{0,200}>(.{0,500}?)</title>", re.DOTALL | re.IGNORECASE)
 _LOCKED = re.compile(r"\block(ed)?\b|\bgesperrt\b|deadlock|being processed by|wird .*bearbeitet", re.IGNORECASE)
-_BUSY_STATUS = (408, 423, 425, 429, 502, 503, 504)
+BUSY_STATUS = (408, 425, 429, 502, 503, 504)
+"""Statuses that say something of the service, and may be others a little later."""
+_LOCKED_STATUS = 423
 _THROTTLED: Mapping[str, str] = {
     "0x80072322": "more than 6,000 requests in five minutes",
     "0x80072321": "more than 20 minutes of computing in five minutes",
@@ -51,7 +53,7 @@ class Fault:
     @property
     def busy(self) -> bool:
         """Whether it may work a little later: a lock, a limit, a gateway."""
-        return self.status in _BUSY_STATUS or bool(_LOCKED.search(self.words))
+        return self.status in (*BUSY_STATUS, _LOCKED_STATUS) or bool(_LOCKED.search(self.words))
 
     def sentence(self, values: Collection[str] = ()) -> str:
         """Why, in one sentence without a value of a record, with status and code at the end."""
@@ -162,9 +164,16 @@ def translated(response: httpx.Response, place: str, *, reading: bool, values: C
     try:
         answer(response)
     except Unavailable as error:
-        return Unavailable(f"{place}: {said}", error.retry_after, sent=error.sent)
+        return Unavailable(f"{place}: {said}", error.retry_after, sent=error.sent and not reading)
     except FieldlineError as error:
         if response.status_code < 400:
             return type(error)(f"{place}: {error}")
         return Misconfigured(f"{place}: {said}") if reading else Rejected(f"{place}: {said}")
-    return Unavailable(f"{place}: {reason(response)}", sent=True)
+    return Unavailable(f"{place}: {reason(response)}", sent=not reading)
+
+
+def after_others(error: FieldlineError) -> FieldlineError:
+    """The error as it stands where something of the same write has arrived before it."""
+    if isinstance(error, Unavailable):
+        return type(error)(str(error), error.retry_after, sent=True)
+    return Misconfigured(str(error), sent=True) if isinstance(error, Misconfigured) else Unavailable(str(error), sent=True)

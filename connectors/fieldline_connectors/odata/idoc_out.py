@@ -11,7 +11,7 @@ import httpx
 from fieldline_connectors.http import IN_TURN
 from fieldline_connectors.odata.answers import at
 from fieldline_connectors.odata.config import OdataQuery
-from fieldline_connectors.odata.errors import fault_of, translated
+from fieldline_connectors.odata.errors import after_others, fault_of, translated
 from fieldline_connectors.odata.idoc_template import Idoc, IdocStatus, text_of
 from fieldline_connectors.odata.literals import Unfit
 from fieldline_connectors.odata.read import Reading, records_with
@@ -116,8 +116,8 @@ class IdocWriter:
             try:
                 refusal = self._refusal(idoc, part, IN_TURN if done else {})
             except FieldlineError as error:
-                if self._port.status or not (done or _unsure(error)):
-                    raise _after_others(error) if done or some else error from None
+                if self._port.status or not (done or error.sent):
+                    raise after_others(error) if done or some else error from None
                 return {**done, **_given_up(error, part, parts)}
             if refusal is None:
                 done |= dict.fromkeys((row.position for row in part), _ACCEPTED)
@@ -191,22 +191,11 @@ def _parts(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
         yield part
 
 
-def _after_others(error: FieldlineError) -> FieldlineError:
-    """The error as it stands where other IDocs of the slice have arrived."""
-    if isinstance(error, Unavailable):
-        return type(error)(str(error), error.retry_after, sent=True)
-    return error if isinstance(error, Misconfigured) else Unavailable(str(error), sent=True)
-
-
-def _unsure(error: FieldlineError) -> bool:
-    return isinstance(error, Unavailable) and error.sent
-
-
 def _given_up(error: FieldlineError, part: Sequence[_Row], rest: Sequence[Sequence[_Row]]) -> dict[int, RowReceipt]:
     """The receipts where another attempt could send IDocs twice: of the message that failed, and of those behind it."""
     unsent = RowReceipt(Outcome.REFUSED, f"not sent: {error}")
     left = dict.fromkeys((row.position for other in rest for row in other), unsent)
-    return {**dict.fromkeys((row.position for row in part), _UNSURE if _unsure(error) else unsent), **left}
+    return {**dict.fromkeys((row.position for row in part), _UNSURE if error.sent else unsent), **left}
 
 
 def _check_page(response: httpx.Response, place: str, values: Sequence[str]) -> None:

@@ -3,12 +3,13 @@
 import ssl
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
 import httpx
-from pydantic import Field, HttpUrl
+from pydantic import Field, HttpUrl, model_validator
 
 from fieldline_connectors.http import UNTHROTTLED, Token, token_of
+from fieldline_connectors.odata.saml import SamlSigner, issued
 from fieldline_core.errors import Misconfigured
 from fieldline_core.ports import Document
 from fieldline_core.secret import Secret
@@ -43,7 +44,7 @@ class ClientCredentials(Document):
 
 
 class SamlBearer(Document):
-    """OAuth 2.0 with a SAML assertion that your identity provider signed for the technical user (RFC 7522)."""
+    """OAuth 2.0 with a SAML assertion for the technical user (RFC 7522): your identity provider's, or one that Fieldline signs."""
 
     flow: Literal["saml_bearer"]
     """This way of signing in."""
@@ -53,10 +54,26 @@ class SamlBearer(Document):
     """Id of the OAuth client."""
     client_secret: Secret
     """Secret of the OAuth client."""
-    assertion: Secret
-    """The signed assertion in base64url; `file:/path`, which is read at every login, where something renews it."""
+    assertion: Secret | None = None
+    """A signed assertion in base64url; `file:/path`, which is read at every login, where something renews it."""
+    issue: SamlSigner | None = None
+    """In its place: what Fieldline writes into an assertion that it signs itself at every login (`fieldline[saml]`)."""
     scope: str | None = Field(None, max_length=2_000)
     """What the token is for."""
+
+    @model_validator(mode="after")
+    def _one_assertion(self) -> Self:
+        if (self.assertion is None) == (self.issue is None):
+            raise ValueError("saml_bearer takes either `assertion`, which somebody else signs, or `issue`, by which Fieldline does")
+        return self
+
+    def asserted(self) -> str:
+        """The assertion for one login."""
+        if self.issue is None:
+            assert self.assertion is not None
+            return self.assertion.reveal().strip()
+        signer = self.issue
+        return issued(signer, self.client_id, str(self.token_url), signer.private_key.reveal(), signer.certificate.reveal())
 
 
 class Certificate(Document):
@@ -76,7 +93,7 @@ Login: TypeAlias = Annotated[Basic | ClientCredentials | SamlBearer | Certificat
 
 def secrets_of(login: ClientCredentials | SamlBearer) -> tuple[str, str]:
     """The secret of the app, and the assertion where there is one."""
-    return login.client_secret.reveal(), login.assertion.reveal().strip() if isinstance(login, SamlBearer) else ""
+    return login.client_secret.reveal(), login.asserted() if isinstance(login, SamlBearer) else ""
 
 
 def sign_in(login: ClientCredentials | SamlBearer, client: httpx.Client, secret: str, assertion: str) -> Token:

@@ -107,6 +107,10 @@ class Wire:
         """The answer of a place beside the service that asks for no CSRF token, whatever its status."""
         return self._once("POST", path, headers, body, extensions, None)
 
+    def heed(self, response: httpx.Response) -> None:
+        """Has all workers wait where an answer inside another one asks for it."""
+        self._throttle.heed(httpx.Request("POST", self.root), response)
+
     def url(self, link: str, base: str | None = None) -> str:
         """Where a link of the service leads to: its path and query on the configured origin, whatever host it names."""
         parts = urlsplit(urljoin(base or self.root, link))

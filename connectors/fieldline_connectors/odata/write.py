@@ -1,29 +1,29 @@
 """Writing a slice: records are read, compared, and changed under their ETag; bad rows are set aside, the others written."""
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from fieldline_connectors.http import wait_asked
 from fieldline_connectors.odata.answers import Record, etag_of
-from fieldline_connectors.odata.batches import Group, Operation, Reply, Sender
+from fieldline_connectors.odata.batches import Operation, Reply
+from fieldline_connectors.odata.changesets import Changesets, Told
 from fieldline_connectors.odata.config import OdataQuery, OdataTarget
-from fieldline_connectors.odata.errors import Fault, fault
+from fieldline_connectors.odata.errors import Fault, after_others, fault
 from fieldline_connectors.odata.read import Reading, records_with
 from fieldline_connectors.odata.rows import CHANGED, NO_ROW, Row, Shape, marker_of, request_headers
 from fieldline_connectors.odata.selection import selection
 from fieldline_connectors.odata.service import Client
 from fieldline_core.batch import Batch
-from fieldline_core.errors import Misconfigured, Unavailable
+from fieldline_core.errors import FieldlineError, Misconfigured, Unavailable
 from fieldline_core.ports import Dedupe, Slice
 from fieldline_core.receipts import Outcome, Receipts, RowReceipt
 
 _ROUNDS = 5
-_TRIES = 256
 _WRITTEN = RowReceipt(Outcome.WRITTEN)
 _UNCHANGED = RowReceipt(Outcome.UNCHANGED)
 _AMBIGUOUS = RowReceipt(Outcome.REFUSED, "the key names more than one record")
 _FORGOTTEN = RowReceipt(Outcome.UNKNOWN, "the service has forgotten whether it did this before: look for the record")
-_NOT_TRIED = RowReceipt(Outcome.REFUSED, "not tried alone: too many rows of the same write were refused by the service")
+_UNTOLD = RowReceipt(Outcome.UNKNOWN, "the service did not say what became of the row: look for the record")
 
 
 class Writer:
@@ -64,8 +64,9 @@ class _Attempt:
         self._client = client
         self._slice = slice
         self._shape = shape
-        self._sender = Sender(client)
-        self._tries = 0
+        self._dedupes = self.target.operation != "create" or bool(self.target.marker) or client.repeatable(self.target.entity_set)
+        self._changes = Changesets(client, once=not self._dedupes)
+        self._doubtful: list[tuple[Row, Fault]] = []
         self._rows, self._done = shape.ready(slice)
 
     def changed(self) -> Receipts:
@@ -75,21 +76,23 @@ class _Attempt:
             if not rows:
                 return self._receipts()
             operations = self._decided(rows)
-            replies = self._written([operation for operation, _ in operations.values()])
-            rows = [row for operation, row in operations.values() if self._again(row, replies.get(operation.id))]
+            told = self._changes.told([operation for operation, _ in operations.values()])
+            rows = [row for operation, row in operations.values() if self._again(row, told.get(operation.id))]
         words = f"writing to {self.target.entity_set}: its records keep changing while they are written"
-        raise Unavailable(words, sent=self._sender.changed)
+        raise Unavailable(words, sent=self._changes.changed)
 
     def added(self) -> Receipts:
         """Adds a record for each row, but for those that an earlier attempt has added."""
-        there = self._marked() if self.target.marker and self._slice.fence > 1 else set()
+        there = self._marked(self._rows) if self.target.marker and self._slice.fence > 1 else set()
         self._done |= {row.position: _WRITTEN for row in self._rows if marker_of(self._slice, row) in there}
         rows = [row for row in self._rows if row.position not in self._done]
-        operations = {str(row.position): self._addition(row) for row in rows}
-        replies = self._written(list(operations.values()))
+        told = self._changes.told([self._addition(row) for row in rows])
         for row in rows:
-            if self._again(row, replies.get(str(row.position))):
+            if not self._again(row, told.get(str(row.position))):
+                continue
+            if self._dedupes:
                 raise Unavailable(f"writing to {self.target.entity_set}: the service did not come to all of the rows", sent=True)
+            self._done[row.position] = _UNTOLD
         return self._receipts()
 
     def differing(self) -> dict[int, RowReceipt]:
@@ -104,16 +107,24 @@ class _Attempt:
         return self._done
 
     def _receipts(self) -> Receipts:
+        self._look_for_doubtful()
         others = {position: receipt for position, receipt in self._done.items() if receipt != _WRITTEN}
         return Receipts(len(self._slice.batch), Outcome.WRITTEN, others, {"service": self._client.place})
 
     def _records(self, rows: Sequence[Row]) -> dict[str, list[Record]]:
         """What is there now, by the key of the rows; a record comes with its own key and its version."""
-        query = OdataQuery(entity_set=self.target.entity_set, key=self.target.key, fields=tuple(self.target.fields))
+        return self._found(self.target.key, tuple(self.target.fields), [row.key for row in rows])
+
+    def _found(self, key: tuple[str, ...], fields: tuple[str, ...], keys: Sequence[str]) -> dict[str, list[Record]]:
+        query = OdataQuery(entity_set=self.target.entity_set, key=key, fields=fields)
         reading = Reading(self._client, query, selection(self._client.service, query, self._client.config.timezone))
         found: dict[str, list[Record]] = {}
-        for record in records_with(reading, [row.key for row in rows]):
-            found.setdefault(reading.selection.key(record), []).append(record)
+        try:
+            for record in records_with(reading, keys):
+                found.setdefault(reading.selection.key(record), []).append(record)
+        except FieldlineError as error:
+            # A question that was not sent leaves what was written before it as it is.
+            raise after_others(error) if self._changes.changed else error from None
         return found
 
     def _decided(self, rows: Sequence[Row]) -> dict[str, tuple[Operation, Row]]:
@@ -167,89 +178,66 @@ class _Attempt:
         kind = "application/json;IEEE754Compatible=true" if self._shape.v4 else "application/json"
         return {**self._client.headers, "content-type": kind}
 
-    def _marked(self) -> set[str]:
-        """The marks of this write operation that are in the target."""
+    def _marked(self, rows: Sequence[Row]) -> set[str]:
+        """The marks of these rows that are in the target."""
         assert self.target.marker is not None
-        query = OdataQuery(entity_set=self.target.entity_set, key=(self.target.marker,), fields=(self.target.marker,))
-        reading = Reading(self._client, query, selection(self._client.service, query, self._client.config.timezone))
-        records = records_with(reading, [marker_of(self._slice, row) for row in self._rows])
-        return {reading.selection.key(record) for record in records}
+        return set(self._found((self.target.marker,), (self.target.marker,), [marker_of(self._slice, row) for row in rows]))
 
-    def _written(self, operations: Sequence[Operation]) -> dict[str, Reply]:
-        """The reply to each operation that the service came to; a changeset that fails is halved down to the bad rows."""
-        size = self._client.config.changeset_rows
-        waiting = deque(list(operations[start : start + size]) for start in range(0, len(operations), size))
-        found: dict[str, Reply] = {}
-        while waiting:
-            groups = list(waiting)
-            waiting.clear()
-            replies = self._replies(groups)
-            for group in groups:
-                waiting.extend(self._left(group, replies, found))
-        return found
-
-    def _replies(self, groups: Sequence[Group]) -> dict[str, Reply]:
-        try:
-            return self._sender.replies(groups)
-        except Unavailable as error:
-            # What went before it was written, even where this request was not sent.
-            raise type(error)(str(error), error.retry_after, sent=error.sent or self._sender.changed) from None
-
-    def _left(
-        self, group: Sequence[Operation], replies: Mapping[str, Reply], found: dict[str, Reply]
-    ) -> list[list[Operation]]:  # fmt: skip
-        """The parts of a changeset that are to be sent again; what is clear goes to `found`."""
-        answered = [operation for operation in group if operation.id in replies]
-        shared = [operation for operation in answered if replies[operation.id].shared]
-        found |= {operation.id: replies[operation.id] for operation in answered if not replies[operation.id].shared}
-        if shared:
-            self._tries += 1
-            if self._tries > _TRIES:
-                self._done |= {int(operation.id): _NOT_TRIED for operation in shared}
-                return []
-            half = len(shared) // 2
-            return [shared[:half], shared[half:]]
-        rest = [operation for operation in group if operation.id not in replies]
-        # The service named the bad row, so the others go on without it; where it answered nothing at all, they are read again.
-        return [rest] if rest and answered else []
-
-    def _again(self, row: Row, reply: Reply | None) -> bool:
+    def _again(self, row: Row, told: Told | None) -> bool:
         """Whether a row is to be read and decided again; all else is noted as done."""
-        if row.position in self._done:
+        if isinstance(told, RowReceipt):
+            self._done[row.position] = told
             return False
-        if reply is not None and reply.headers.get("repeatability-result", "").lower() == "rejected":
+        if told is not None and told.headers.get("repeatability-result", "").lower() == "rejected":
             self._done[row.position] = _FORGOTTEN
             return False
-        if reply is None or reply.status == 412:
+        if told is None or (told.status == 412 and self.target.operation != "create"):
             return True
-        if reply.status < 300:
+        if told.status < 300:
             self._done[row.position] = _WRITTEN
             return False
-        why = fault(reply.status, reply.headers.get("content-type", ""), reply.body)
-        if why.busy and self.dedupes:
+        why = fault(told.status, told.headers.get("content-type", ""), told.body)
+        # A row that is surely not there may wait, as long as no repeat of the others doubles anything.
+        if why.busy and (self._dedupes or not self._changes.changed):
             words = f"writing to {self.target.entity_set}: {why.sentence(_texts(row))}"
-            raise Unavailable(words, _wait(reply), sent=self._sender.changed)
-        self._done[row.position] = self._refusal(row, why)
+            raise Unavailable(words, wait_asked(told.response()), sent=self._changes.changed)
+        self._refuse(row, told, why)
         return False
 
-    @property
-    def dedupes(self) -> bool:
-        """Whether the whole slice may be written again without harm."""
-        return self.target.operation != "create" or bool(self.target.marker) or self._client.repeatable(self.target.entity_set)
-
-    def _refusal(self, row: Row, why: Fault) -> RowReceipt:
+    def _refuse(self, row: Row, reply: Reply, why: Fault) -> None:
         if why.status == 428:
             raise Misconfigured(f"writing to {self.target.entity_set}: the service wants an ETag and gives none when it is read")
-        if why.status in (404, 410) and self.target.operation == "update":
-            return NO_ROW
-        return RowReceipt(Outcome.REFUSED, f"the service refused the row: {why.sentence(_texts(row))}")
+        if reply.unclear:
+            self._doubtful.append((row, why))
+        elif why.status in (404, 410) and self.target.operation == "update":
+            self._done[row.position] = NO_ROW
+        else:
+            self._done[row.position] = _refused(row, why)
+
+    def _look_for_doubtful(self) -> None:
+        """Says of each row in which the service failed whether it was written all the same, as far as that can be seen."""
+        rows = [row for row, _ in self._doubtful]
+        there: set[int] | None = None
+        if rows and self.target.operation != "create":
+            records = self._records(rows)
+            there = {row.position for row in rows if any(self._shape.is_as(each, row.values) for each in records.get(row.key, []))}
+        elif rows and self.target.marker:
+            marked = self._marked(rows)
+            there = {row.position for row in rows if marker_of(self._slice, row) in marked}
+        for row, why in self._doubtful:
+            if there is None:
+                words = (
+                    f"the service failed while it added the record, which may be there: {why.sentence(_texts(row))}: look for it"
+                )
+                self._done[row.position] = RowReceipt(Outcome.UNKNOWN, words)
+            else:
+                self._done[row.position] = _WRITTEN if row.position in there else _refused(row, why)
+
+
+def _refused(row: Row, why: Fault) -> RowReceipt:
+    return RowReceipt(Outcome.REFUSED, f"the service refused the row: {why.sentence(_texts(row))}")
 
 
 def _texts(row: Row) -> list[str]:
     """The row's values as they may stand in a message of the service."""
     return [row.key, *map(str, row.key_values), *(str(value) for value in row.values.values() if value is not None)]
-
-
-def _wait(reply: Reply) -> float | None:
-    asked = reply.headers.get("retry-after", "")
-    return min(float(asked), 3_600.0) if asked.isascii() and asked.isdigit() else None

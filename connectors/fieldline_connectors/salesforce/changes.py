@@ -14,10 +14,10 @@ from fieldline_connectors.salesforce.records import moment
 from fieldline_connectors.salesforce.values import Unfit, same, sent
 from fieldline_core.errors import Misconfigured
 from fieldline_core.ports import Slice
-from fieldline_core.receipts import Outcome, RowReceipt
+from fieldline_core.receipts import TOUCHED, Outcome, RowReceipt
 
 _CHANGED_BY = "LastModifiedById"
-_CHANGED = RowReceipt(Outcome.CHANGED_BY_PERSON, "somebody changed the record since it was read")
+_CHANGED = RowReceipt(Outcome.CHANGED_BY_PERSON, "somebody changed a field that is written since the record was read")
 _LATER = RowReceipt(Outcome.SUPERSEDED, "a later row of the same write has this key")
 _UNCHANGED = RowReceipt(Outcome.UNCHANGED)
 _WRITTEN = RowReceipt(Outcome.WRITTEN)
@@ -61,6 +61,9 @@ class _Comparison:
         self._fields = _fitting(org, target)
         self._info = org.object(target.object)
         self._key: FieldInfo = self._info.fields[target.key.lower()]
+        before = slice.before if target.check_before and target.check_record else None
+        # When each record had been changed last as it was read; nothing where that was not read.
+        self._read_at: list[Any] = before[CHANGED_AT].to_list() if before is not None and CHANGED_AT in before.columns else []
 
     def changes(self, *, compared: bool) -> Changes:
         """The rows that have to be sent."""
@@ -111,7 +114,7 @@ class _Comparison:
 
     def _held(self, keys: Sequence[str]) -> dict[str, Any]:
         """What the org holds under each key: the record, several, or nothing."""
-        changed = [CHANGED_AT, _CHANGED_BY] if self._target.check_record else []
+        changed = [CHANGED_AT, _CHANGED_BY] if self._read_at else []
         names = list(dict.fromkeys(["Id", self._key.name, *(info.name for info in self._fields.values()), *changed]))
         if self._key.name == "Id":
             found = self._org.retrieve(self._info.name, keys, names) if keys else []
@@ -147,19 +150,18 @@ class _Comparison:
         if any(not stands[name] and not expected[name] for name in expected):
             return _CHANGED
         if not all(stands.values()):
-            return _CHANGED if self._touched(record, row) else None
+            return TOUCHED if self._touched(record, row) else None
         # Where an earlier attempt may have sent it, and it was otherwise when it was read, it was that attempt.
         ours = self._slice.fence > 1 and not (expected and all(expected.values()))
         return _WRITTEN if ours else _UNCHANGED
 
     def _touched(self, record: Mapping[str, Any], row: int) -> bool:
         """Whether somebody else was the last to change the record, and did so since it was read."""
-        before = self._slice.before
-        if not self._target.check_record or before is None or CHANGED_AT not in before.columns:
+        then = self._read_at[row] if self._read_at else None
+        if not self._read_at or (then is not None and moment(record[CHANGED_AT]) <= then):
             return False
-        read, ours = before[CHANGED_AT][row], self._org.wire.tokens.current().user
-        by_others = not ours or str(record[_CHANGED_BY])[:15] != ours[:15]
-        return by_others and (read is None or moment(record[CHANGED_AT]) > read)
+        ours = self._org.wire.tokens.current().user
+        return not ours or str(record[_CHANGED_BY])[:15] != ours[:15]
 
     def _record(
         self, row: int, values: Mapping[str, Any], compared: Mapping[str, Any] | None, held: Mapping[str, Any] | None

@@ -188,8 +188,9 @@ class SalesforceTarget(Target):
     """For `create`: field of `fields` that must be filled (and not false) for a record to be added."""
     check_before: bool = True
     """Whether fields are left alone that somebody changed since the record was read."""
-    check_record: bool = False
-    """Whether a record is left alone, too, in which somebody changed anything else since it was read (LastModifiedDate)."""
+    check_record: bool = True
+    """Whether a record in which somebody changed anything else since it was read (LastModifiedDate) is left alone, and is read and
+    decided on again; not where its object has no such field."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -202,7 +203,8 @@ class SalesforceTarget(Target):
             raise ValueError("create needs `key` (the field that points to the record) and `marker` (a field that takes our mark)")
         if self.operation != "create" and (self.marker or self.only_if or self.constants):
             raise ValueError("marker, only_if and constants belong to the operation create")
-        if self.check_record and (self.operation == "create" or not self.check_before):
+        asked_for = self.check_record and "check_record" in self.model_fields_set
+        if asked_for and (self.operation == "create" or not self.check_before):
             raise ValueError("check_record belongs to updates and upserts that check before they write")
         if self.only_if is not None and self.only_if not in self.fields:
             raise ValueError("only_if names one of `fields`")

@@ -42,7 +42,8 @@ def misfits(info: ObjectInfo, target: SalesforceTarget, given: Mapping[str, Fiel
         field = info.fields.get(name.lower())
         if field and field.restricted and not field.picked([str(value)]) <= set(field.choices):
             yield _wrong(f"constants.{name}", f"{info.name}.{field.name} takes {', '.join(field.choices[:20])}, not {value!r}")
-    if target.check_record and CHANGED_AT.lower() not in info.fields:
+    asked_for = target.check_record and "check_record" in target.model_fields_set
+    if asked_for and CHANGED_AT.lower() not in info.fields:
         yield _wrong("check_record", f"{info.name} has no {CHANGED_AT}, so it cannot be seen whether a record was changed")
     if target.marker:
         yield from _marker(info, target.marker)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fieldline_connectors.salesforce.config import SalesforceQuery
+from fieldline_connectors.salesforce.config import CHANGED_AT, SalesforceQuery
 from fieldline_connectors.salesforce.describe import FieldInfo, ObjectInfo
 from fieldline_connectors.salesforce.errors import NOT_SEEN
 from fieldline_connectors.salesforce.org import Org
@@ -57,7 +57,9 @@ def _made(query: SalesforceQuery, org: Org) -> Reading:
     info = org.object(selection.object)
     lists = {child.name.lower(): child for child in selection.children}
     wanted = selection.fields if query.fields is None else query.fields
-    names = [name for name in wanted if name.lower() not in lists]
+    # It is asked for to be compared, of any object; the few that do not have it are written without that.
+    absent = {CHANGED_AT} if CHANGED_AT.lower() not in info.fields and CHANGED_AT not in selection.fields else set()
+    names = [name for name in wanted if name.lower() not in lists and name not in absent]
     children = [child for child in selection.children if query.fields is None or child.name.lower() in _lower(wanted)]
     found = tuple(Column(name, *_resolved(org, info, name)) for name in dict.fromkeys(names))
     columns = [_list(org, info, child, _asked_for(child, wanted)) for child in children]

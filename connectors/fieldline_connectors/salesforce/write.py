@@ -12,7 +12,7 @@ from fieldline_connectors.salesforce.errors import Fault, Kind, faults
 from fieldline_connectors.salesforce.jobs import Jobs
 from fieldline_connectors.salesforce.org import WRITTEN_AT_ONCE, Org
 from fieldline_core import crash
-from fieldline_core.errors import Misconfigured, Unavailable
+from fieldline_core.errors import FieldlineError, Misconfigured, Unavailable
 from fieldline_core.ports import Slice
 from fieldline_core.receipts import Outcome, Pending, Receipts, RowReceipt
 
@@ -83,15 +83,16 @@ class Writer:
         typed = [{"attributes": {"type": target.object}, **record} for record in piece.values()]
         try:
             answers = self._org.save(method, path, typed)
-        except Unavailable as error:
+        except FieldlineError as error:
             # Earlier pieces of the slice may have been written, whatever became of this one.
-            raise Unavailable(str(error), error.retry_after, sent=True) from None
+            error.sent |= bool(receipts)
+            raise
         crash.point("salesforce.collection:after")
         refusals = {row: _first_fault(answer) for row, answer in zip(piece, answers, strict=True) if not answer.get("success")}
         setup = [fault for fault in refusals.values() if fault.meaning.kind is Kind.SETUP]
         if setup and len(setup) == len(piece):
             self._org.forget()
-            raise Misconfigured(f"{self._org.wire.place}: {target.object}: {setup[0].words}")
+            raise Misconfigured(f"{self._org.wire.place}: {target.object}: {setup[0].words}", sent=bool(receipts))
         if waits := [fault for fault in refusals.values() if fault.meaning.kind is Kind.WAIT]:
             raise Unavailable(f"{self._org.wire.place}: {waits[0].words}", waits[0].meaning.wait_s, sent=True)
         locked.update({row: fault for row, fault in refusals.items() if fault.meaning.kind is Kind.LOCK})

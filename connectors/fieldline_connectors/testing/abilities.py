@@ -1,16 +1,19 @@
 """What the parts of the contract share: the fixtures of every connector, and how values are compared."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import polars as pl
 import pytest
 
 from fieldline_core.errors import Misconfigured, Unavailable
-from fieldline_core.ports import Discovers, Feed, Hook, Lookup, Sink, Source
+from fieldline_core.ports import Discovers, Feed, Hook, Lookup, Sink, Source, Subscribes
+
+MakeChange: TypeAlias = Callable[[], str]
+"""Changes one record at the system itself, as a person would, and returns its key; another record at each call."""
 
 
 class ConnectorFixtures:
@@ -29,9 +32,24 @@ class ConnectorFixtures:
         """The same connector where its system cannot be reached; None where it always can."""
         missing(self.connector_class, "check", "unreachable", "a connector whose system does not answer, or None")
 
+    @pytest.fixture
+    def topic(self) -> Any:
+        """What is listened to."""
+        missing(self.connector_class, self._hears, "topic", "what is listened to")
+
+    @pytest.fixture
+    def make_change(self) -> MakeChange:
+        """Changes a record as a person would."""
+        missing(self.connector_class, self._hears, "make_change", "a function that changes another record at each call")
+
+    @property
+    def _hears(self) -> str:
+        return "subscribe" if offers(self.connector_class, "subscribe") else "listen"
+
 
 _VERBS: dict[type[Any], str] = {
     Discovers: "discover", Feed: "listen", Hook: "receive", Lookup: "lookup", Sink: "write", Source: "read",
+    Subscribes: "subscribe",
 }  # fmt: skip
 
 
@@ -43,7 +61,7 @@ def missing(connector_class: type[Any], verb: str, name: str, what: str) -> NoRe
 
 
 def offers(connector_class: type[Any], verb: str) -> bool:
-    """Whether the class defines that verb: `read`, `lookup`, `write`, `receive`, `listen` or `discover`."""
+    """Whether the class defines that verb: `read`, `lookup`, `write`, `receive`, `listen`, `subscribe` or `discover`."""
     return callable(getattr(connector_class, verb, None))
 
 

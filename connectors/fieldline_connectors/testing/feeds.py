@@ -1,31 +1,16 @@
 """What a feed promises: it begins now, misses nothing, goes on behind every cursor, and ends when it is told to."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from threading import Event
-from typing import Any, TypeAlias
+from typing import Any
 
-import pytest
-
-from fieldline_connectors.testing.abilities import ConnectorFixtures, again, missing, needs
+from fieldline_connectors.testing.abilities import ConnectorFixtures, MakeChange, again, needs
 from fieldline_core.ports import Change, Cursor, Feed, Heard
-
-MakeChange: TypeAlias = Callable[[], str]
-"""Changes one record at the system itself, as a person would, and returns its key; another record at each call."""
 
 
 class FeedContract(ConnectorFixtures):
     """The part of the contract for listening."""
-
-    @pytest.fixture
-    def topic(self) -> Any:
-        """What is listened to."""
-        missing(self.connector_class, "listen", "topic", "what is listened to")
-
-    @pytest.fixture
-    def make_change(self) -> MakeChange:
-        """Changes a record as a person would."""
-        missing(self.connector_class, "listen", "make_change", "a function that changes another record at each call")
 
     def test_listening_begins_now_and_says_where_that_is(self, connector: Any, topic: Any, make_change: MakeChange) -> None:
         make_change()

@@ -9,7 +9,8 @@ from fieldline_core.store import Row, Transaction
 def add_chunk(tx: Transaction, run_id: int, release: Release, rows: int, body: bytes | None, **more: Any) -> int:
     """Stores a chunk that waits for scoring and returns its id; its rows were counted in before, if they are to be (`count_in`)."""
     given = {
-        "seq": None, "replay_of": None, "only_write": None, "crashes": 0, "received_at": None, "intake_from": None, **more,
+        "seq": None, "replay_of": None, "only_write": None, "crashes": 0, "received_at": None, "intake_from": None,
+        "wait_s": 0.0, **more,
     }  # fmt: skip
     row = tx.one(
         "chunks.add", run=run_id, flow=release.flow_id, release=release.id, queue=release.queue, rows=rows, body=body, **given

@@ -8,7 +8,7 @@ import polars as pl
 
 from fieldline_core.batch import Batch
 from fieldline_core.errors import Misconfigured
-from fieldline_core.flow import LookupStep, Release
+from fieldline_core.flow import LookupStep, Release, WriteStep
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.records import batch_of, value_at
 from fieldline_core.ports import Query, Wanted
@@ -20,15 +20,21 @@ ReadsChildren: TypeAlias = Callable[[LookupStep, Query, Sequence[str]], Batch]
 
 
 def fields_to_read(engine: Engine, release: Release) -> set[str]:
-    """The source's fields that the mapping and the lookups need, and those that are compared before they are overwritten."""
-    query = engine.parts.query(release)
+    """The source's fields that the mapping and the lookups need, and those that are compared before a write."""
     looked_up = {lookup.name for lookup in release.flow.lookups}
     fields = engine.parts.plan(release).fields_read().keys() - looked_up
     fields |= {lookup.by for lookup in release.flow.lookups if lookup.by}
     for write in release.flow.writes:
-        if query and release.flow.source and write.connection == release.flow.source.connection:
-            fields |= set(engine.parts.target(release, write).overwrites(query))
+        fields |= set(compared_before(engine, release, write))
     return fields
+
+
+def compared_before(engine: Engine, release: Release, write: WriteStep) -> tuple[str, ...]:
+    """The source's fields that are compared before this step writes; none where those are not the records that it writes."""
+    query, source = engine.parts.query(release), release.flow.source
+    if query is None or source is None or write.connection != source.connection:
+        return ()
+    return engine.parts.target(release, write).overwrites(query)
 
 
 def own_fields(engine: Engine, release: Release) -> Wanted:

@@ -84,6 +84,8 @@ def _go_through(engine: Engine, tx: Transaction, key: str, despite: str, *, eras
     decided = tx.all("erasure.decided", key_hash=key_hash)
     chunks = [row["chunk_id"] for row in decided]
     writes = _unknown_writes(engine, tx, key, chunks)
+    # Once more: a write that has ended since the first look may have its record read again.
+    _refuse_waiting_chunks(engine, tx, key)
     _refuse_too_early(decided, _clock(tx), despite)
     events = tx.all("erasure.ended_events", key_hash=key_hash)
     for batch in tx.all("erasure.lock_batches", chunks=chunks):
@@ -103,6 +105,10 @@ def _refuse_waiting(engine: Engine, tx: Transaction, key: str) -> None:
     """Raises Unavailable where the record waits for a decision."""
     for row in tx.all("erasure.waiting_events", key_hash=engine.keyring.hash_key(key)):
         raise _under_way(f"{row['count']} of its events wait for the flow {row['flow']}")
+    _refuse_waiting_chunks(engine, tx, key)
+
+
+def _refuse_waiting_chunks(engine: Engine, tx: Transaction, key: str) -> None:
     after = 0
     # One at a time, for each may be large.
     while chunk := tx.one("erasure.next_waiting_chunk", after=after):

@@ -12,6 +12,7 @@ from fieldline_core.evidence import Envelope
 from fieldline_core.flow import Release, WriteStep, effect_key
 from fieldline_core.pipeline.decide import Decisions
 from fieldline_core.pipeline.engine import Engine
+from fieldline_core.pipeline.enrich import compared_before
 from fieldline_core.store import Row
 
 KEY = "__key"
@@ -74,11 +75,11 @@ def freeze_slices(engine: Engine, release: Release, claim: Row, made: Decisions,
 
 
 def _slice_frame(engine: Engine, release: Release, write: WriteStep, batch: Batch, fields: pl.DataFrame) -> pl.DataFrame:
-    target, query = engine.parts.target(release, write), engine.parts.query(release)
+    target = engine.parts.target(release, write)
     if missing := sorted(set(target.fields.values()) - set(fields.columns)):
         raise Misconfigured(f"the write {write.name!r} wants the field {missing[0]!r}, which the mapping does not give")
     columns = [batch.keys.alias(KEY), *(fields[source].alias(name) for name, source in target.fields.items())]
-    compared = target.overwrites(query) if query else ()
+    compared = compared_before(engine, release, write)
     columns += [batch.frame[name].alias(BEFORE + name) for name in compared if name in batch.frame.columns]
     return pl.DataFrame(columns)
 

@@ -46,11 +46,16 @@ class Renewal:
 
 
 def give_back(
-    engine: Engine, topic: Topic, id: int, fence: int, wait_s: float, reason: str | None = None, *, counted: bool = True
-) -> None:
-    """Ends a lease whose work is due again after the wait; an end that was foreseen clears the count of crashes."""
+    engine: Engine, topic: Topic, id: int, fence: int, wait_s: float, reason: str | None = None, *, counted: bool = True,
+    sent: bool = False,
+) -> None:  # fmt: skip
+    """Ends a lease whose work is due again after the wait; an end that was foreseen clears the count of crashes.
+
+    `sent` says of a write that it may have arrived.
+    """
+    ends = {"wait_s": wait_s, "uncounted": 0 if counted else 1, "ended_well": True, "reason": reason, "sent": sent}
     with engine.store.transaction(f"{topic}.release") as tx:
-        tx.run(f"{topic}.release", id=id, fence=fence, wait_s=wait_s, uncounted=0 if counted else 1, ended_well=True, reason=reason)
+        tx.run(f"{topic}.release", id=id, fence=fence, **ends)
         tx.one("relay.notify")
 
 
@@ -58,7 +63,7 @@ def give_back_after_bug(engine: Engine, topic: Topic, id: int, fence: int, error
     """Ends a lease after an error that nobody foresaw: its count of crashes stays, so that it is set aside in the end."""
     with engine.store.transaction(f"{topic}.release") as tx:
         reason = f"internal error ({type(error).__name__})"
-        tx.run(f"{topic}.release", id=id, fence=fence, wait_s=1.0, uncounted=0, ended_well=False, reason=reason)
+        tx.run(f"{topic}.release", id=id, fence=fence, wait_s=1.0, uncounted=0, ended_well=False, reason=reason, sent=False)
         tx.one("relay.notify")
 
 
@@ -71,5 +76,5 @@ def retry_or_none(
         return False
     kind = "a person must act" if isinstance(error, Misconfigured) else "it is tried again"
     log().warning(f"{topic}_put_off", code=error.code, wait_s=round(decision.wait_s, 1), reason=kind, attempt=attempts)
-    give_back(engine, topic, id, fence, decision.wait_s, str(error), counted=decision.counted)
+    give_back(engine, topic, id, fence, decision.wait_s, str(error), counted=decision.counted, sent=error.sent)
     return True

@@ -13,6 +13,7 @@ from fieldline_core.flow import Release
 from fieldline_core.logs import log
 from fieldline_core.pipeline.accept import Intake
 from fieldline_core.pipeline.engine import Engine
+from fieldline_core.pipeline.leave import Leaver, leave
 from fieldline_core.pipeline.manage import add_run
 from fieldline_core.pipeline.place import begin, event_of
 from fieldline_core.pipeline.subscribe import catch_up, keep
@@ -25,6 +26,8 @@ LOCK = 7_301_004
 _LOOK_S = 1.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 _END_S = 5.0
+# How long a flow that listens to something else now waits for the system that it leaves.
+_LEAVE_WAIT_S = 30.0
 
 
 class Listeners:
@@ -33,8 +36,8 @@ class Listeners:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._stopped = threading.Event()
-        self._running: dict[tuple[int, int], Listener] = {}
-        self._leaving: list[Listener] = []
+        self._running: dict[tuple[int, int | None], Listener | Leaver] = {}
+        self._leaving: list[Listener | Leaver] = []
 
     def stop(self) -> None:
         """Ends `run`, and every listener."""
@@ -66,18 +69,22 @@ class Listeners:
             self._stopped.wait(_LOOK_S)
 
     def _match(self) -> None:
-        """A listener for each flow that wants one; a release that has been replaced is listened for no longer."""
+        """A listener for each flow that wants one; a release that has been replaced is listened for no longer.
+
+        A flow that listens no more is left: its system need not tell it anything.
+        """
         with self._engine.store.transaction("feeds") as tx:
             wanted = {(row["flow_id"], row["release_id"]) for row in tx.all("feeds.wanted")}
         self._keep(wanted)
         # Two listeners of a flow might ask its system for the same thing twice: the next one begins when the last has ended.
         busy = {each.flow_id for each in self._leaving}
-        for place in sorted(wanted - self._running.keys()):
-            if place[0] not in busy:
-                self._running[place] = Listener(self._engine, *place)
-                self._running[place].start()
+        for flow_id, release_id in sorted(wanted - self._running.keys(), key=lambda place: place[0]):
+            if flow_id not in busy:
+                made = Leaver(self._engine, flow_id) if release_id is None else Listener(self._engine, flow_id, release_id)
+                self._running[flow_id, release_id] = made
+                made.start()
 
-    def _keep(self, wanted: set[tuple[int, int]]) -> None:
+    def _keep(self, wanted: set[tuple[int, int | None]]) -> None:
         """Has the other listeners end; one that waits for its system ends behind that, and keeps no other flow waiting."""
         for place in self._running.keys() - wanted:
             self._running[place].stop()
@@ -129,6 +136,7 @@ class Listener(threading.Thread):
         release = engine.parts.release(self._release_id)
         source = release.flow.source
         assert source is not None
+        leave(engine, self.flow_id, release, last=self._wait_s >= _LEAVE_WAIT_S)
         connector, topic = engine.parts.connector(source.connection), engine.parts.topic(release)
         if isinstance(connector, Subscribes):
             for _ in keep(engine, release, self._ended):

@@ -35,7 +35,7 @@ def add_run(
     if query is None:
         raise Misconfigured(f"the flow {release.flow.flow} has no source to read: it runs when its webhook is called")
     row = tx.one("runs.add", flow=release.flow_id, release=release.id, kind="batch", by=by, row_limit=row_limit, rescore=rescore,
-                 disjoint=not query.incremental, exhausted=False)  # fmt: skip
+                 disjoint=not query.repeats, exhausted=False)  # fmt: skip
     assert row is not None
     detail = {"flow": release.flow.flow, "run": row["id"], "release": release.digest, "row_limit": row_limit, "rescore": rescore}
     record(tx, "run.requested", by, detail)

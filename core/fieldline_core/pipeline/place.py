@@ -12,7 +12,12 @@ from fieldline_core.store import TENANT
 def topic_of(release: Release) -> str:
     """What a place belongs to: that of another connection or topic means nothing."""
     assert release.flow.source is not None
-    return digest_of({"connection": release.flow.source.connection, "topic": release.flow.trigger.changes})
+    return digest_of_topic(release.flow.source.connection, release.flow.trigger.changes)
+
+
+def digest_of_topic(connection: str, changes: Any) -> str:
+    """The name of a connection's topic."""
+    return digest_of({"connection": connection, "topic": changes})
 
 
 def begin(engine: Engine, release: Release) -> tuple[int, Cursor | None]:

@@ -13,7 +13,7 @@ from fieldline_core.pipeline.engine import Engine
 from fieldline_core.pipeline.enrich import fields_to_read
 from fieldline_core.pipeline.lease import Renewal, give_back, give_back_after_bug, retry_or_none
 from fieldline_core.ports import Cursor, Page, Prepares, Query
-from fieldline_core.store import Row
+from fieldline_core.store import Row, Transaction
 
 
 def read(engine: Engine, run_id: int) -> None:
@@ -53,10 +53,13 @@ def _read_pages(engine: Engine, claim: Row, release: Release) -> None:
             _wait(engine, claim, release, page, page.again_s)
             return
         batch = page.batch if left is None else page.batch.slice(0, left)
+        ends = page.ends and len(batch) == len(page.batch)
         batch, dropped = batch.last_of_each_key()
         kept = page.left
-        _store_page(engine, claim, release, Page(batch, page.after), len(dropped))
+        _store_page(engine, claim, release, Page(batch, page.after, left=kept, ends=ends), len(dropped))
         log().info("page_read", run=claim["id"], stage="read", rows=len(batch), duration_ms=milliseconds_since(began))
+        if ends:
+            return
         began = time.perf_counter()
         if left is not None:
             left -= len(batch) + len(dropped)
@@ -114,6 +117,8 @@ def _store_page(engine: Engine, claim: Row, release: Release, page: Page, droppe
         if rows:
             add_chunk(tx, claim["id"], release, rows, body, intake_from=count_in(tx, release.flow_id, rows))
             tx.one("relay.notify")
+        if page.ends:
+            _end(engine, tx, claim, release, whole=not page.left)
 
 
 def _wait(engine: Engine, claim: Row, release: Release, page: Page, wait_s: float) -> None:
@@ -134,15 +139,20 @@ def _wait(engine: Engine, claim: Row, release: Release, page: Page, wait_s: floa
 
 
 def _exhaust(engine: Engine, claim: Row, release: Release, *, whole: bool) -> None:
-    query = engine.parts.query(release)
     with engine.store.transaction("read.end") as tx:
-        if not tx.run("runs.exhaust", id=claim["id"], fence=claim["fence"], whole=whole):
-            raise Fenced
-        # A run with a limit is a trial: the next run starts where the last full one stopped.
-        if query and query.incremental and claim["row_limit"] is None:
-            tx.run("runs.remember_cursor", id=claim["id"], flow=release.flow_id)
-        tx.one("runs.finish", id=claim["id"])
-        tx.one("relay.notify")
+        _end(engine, tx, claim, release, whole=whole)
+
+
+def _end(engine: Engine, tx: Transaction, claim: Row, release: Release, *, whole: bool) -> None:
+    """Notes that all was read, and where the next run goes on."""
+    query = engine.parts.query(release)
+    if not tx.run("runs.exhaust", id=claim["id"], fence=claim["fence"], whole=whole):
+        raise Fenced
+    # A run with a limit is a trial: the next run starts where the last full one stopped.
+    if query and query.incremental and claim["row_limit"] is None:
+        tx.run("runs.remember_cursor", id=claim["id"], flow=release.flow_id)
+    tx.one("runs.finish", id=claim["id"])
+    tx.one("relay.notify")
     log().info("run_read", run=claim["id"], flow=release.flow.flow)
 
 

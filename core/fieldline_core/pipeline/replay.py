@@ -23,10 +23,11 @@ _ALIKE = ("chunk_id", "stage", "write_name", "seq")
 
 
 def replay(engine: Engine, flow: str, by: str, *, ids: Sequence[int] | None = None, reason: str | None = None,
-           edits: Mapping[str, Any] | None = None, why: str = "") -> tuple[int | None, int]:  # fmt: skip
+           edits: Mapping[str, Any] | None = None, anew: bool = False, why: str = "") -> tuple[int | None, int]:  # fmt: skip
     """Runs open dead letters of a flow again and returns the run (None where only writes went on) and their number.
 
-    Rows whose write has an unknown outcome are sent again as the same effect, so that one that did arrive is not doubled.
+    Rows whose write has an unknown outcome are sent again as the same effect, so that one that did arrive is not doubled; with
+    `anew` a person says that it did not, and they go the way of the others.
     The others are decided anew from their source values, under the flow's current release, as decisions of their first time:
     a newer one stands.
     A refused write is decided for that write alone.
@@ -37,14 +38,14 @@ def replay(engine: Engine, flow: str, by: str, *, ids: Sequence[int] | None = No
         letters = _lock(tx, flow, ids, reason)
         if edits is not None and len(letters) != 1:
             raise Rejected("one dead letter at a time can be edited")
-        unknown = {letter["effect_id"] for letter in letters if letter["effect_state"] == "unknown" and edits is None}
-        count = sum(_reopen(tx, effect, by, why) for effect in sorted(unknown))
-        anew = [letter for letter in letters if letter["effect_id"] not in unknown]
-        run = _decide_anew(engine, tx, release, anew, by, edits, why) if anew else None
-        detail = {"flow": flow, "count": count + len(anew), "run": run, "edited": sorted(edits or {}), "why": why}
-        record(tx, "dead_letters.replayed", by, detail)
+        same = set() if anew or edits is not None else {each["effect_id"] for each in letters if each["effect_state"] == "unknown"}
+        count = sum(_reopen(tx, effect, by, why) for effect in sorted(same))
+        others = [letter for letter in letters if letter["effect_id"] not in same]
+        run = _decide_anew(engine, tx, release, others, by, edits, why) if others else None
+        about = {"edited": sorted(edits or {}), "anew": anew, "why": why}
+        record(tx, "dead_letters.replayed", by, {"flow": flow, "count": count + len(others), "run": run, **about})
         tx.one("relay.notify")
-    return run, count + len(anew)
+    return run, count + len(others)
 
 
 def discard(engine: Engine, flow: str, by: str, why: str, *, ids: Sequence[int] | None = None, reason: str | None = None) -> int:

@@ -32,7 +32,7 @@ def find_rivals(engine: Engine, claim: Row, step: WriteStep, target: Target, bat
         if not chunks or not (chunks["newer"] or chunks["open"] or chunks["late"]):
             return Rivals(frozenset(), False, before)
         hashes = uuid_array(engine.keyring.hash_keys(batch.keys))
-        place = {"seq": claim["seq"], "chunk": claim["chunk_id"], "flow": claim["flow_id"], "others": chunks["others"]}
+        place = {"seq": claim["seq"], "chunk": claim["chunk_id"], "flow": claim["flow_id"], "write": step.name}
         found = tx.all("effects.rivals", hashes=hashes, chunks=[*chunks["open"], *chunks["late"]], **place)
         here, late, still_open = (claim["seq"], claim["chunk_id"]), set(chunks["late"]), set(chunks["open"])
         overtaken = frozenset(rival["position"] - 1 for rival in found if (rival["seq"], rival["chunk_id"]) > here)

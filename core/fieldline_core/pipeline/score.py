@@ -20,6 +20,7 @@ from fieldline_core.pipeline.facts import with_facts
 from fieldline_core.pipeline.lease import Renewal, give_back_after_bug, retry_or_none
 from fieldline_core.pipeline.persist import prepare, store
 from fieldline_core.pipeline.records import batch_of
+from fieldline_core.pipeline.touched import is_read_again, needless_again
 from fieldline_core.pipeline.unchanged import needless_rows, source_digests
 from fieldline_core.store import Row
 
@@ -94,7 +95,10 @@ def _score(engine: Engine, claim: Row, release: Release) -> None:
     batch, held = load(engine, claim, release)
     batch = with_children(engine, release, batch)
     hashes, digests = engine.keyring.hash_keys(batch.keys), source_digests(engine, release, batch, claim["clock"])
-    needless = needless_rows(engine, claim, hashes, digests)
+    if is_read_again(claim):
+        needless, digests = needless_again(engine, claim, hashes, digests, held)
+    else:
+        needless = needless_rows(engine, claim, hashes, digests)
     if needless:
         rows = kept(len(batch), needless)
         places = {place: row for row, place in enumerate(rows.arg_true())}

@@ -13,6 +13,7 @@ from fieldline_core.flow import Release
 from fieldline_core.logs import log
 from fieldline_core.pipeline.dead import dead_row
 from fieldline_core.pipeline.engine import Engine
+from fieldline_core.pipeline.touched import read_touched_again
 from fieldline_core.receipts import Outcome, Receipts
 from fieldline_core.states import EffectState
 from fieldline_core.store import Row
@@ -42,6 +43,7 @@ def settle(
         if claim["undo_of"] is None:
             letters = [dead_row(engine, claim, release, batch, row, "write", r.reason, claim["id"]) for row, r in dead.items()]
             tx.many("dead_letters.add", letters)
+            read_touched_again(engine, tx, claim, release, batch.keys, receipts)
         chunk = tx.one("chunks.settle", id=claim["chunk_id"], **counts)
         others = dict(Counter(r.outcome.value for r in receipts.others.values()))
         detail = {"flow": release.flow.flow, "effect": claim["key"], "batch": sealed.batch, "others": others, **_undo(claim)}

@@ -28,6 +28,8 @@ def keep(engine: Engine, release: Release, ended: threading.Event) -> Iterator[N
         connector = engine.parts.connector(release.flow.source.connection)
         found: Subscribed = connector.subscribe(topic, release.flow.flow, place)
         version, place = _stored(engine, release, found, version), found.place
+        if found.said is not None:
+            take_told(engine, release, found.said)
         yield
         ended.wait(found.again_s)
 

@@ -6,24 +6,20 @@ from typing import Any
 from fieldline_core.batch import Batch
 from fieldline_core.flow import Release
 from fieldline_core.pipeline.engine import Engine
+from fieldline_core.pipeline.enrich import compared_before
 from fieldline_core.store import Row, uuid_array
 
 
 def source_digests(engine: Engine, release: Release, batch: Batch, clock: datetime) -> Any:
     """A digest of the source values that a decision rests on, int64 [n], under a secret seed.
 
-    Fields that the flow itself writes never count as a change, nor does the clock, but for its date where the mapping uses it;
-    fields that are compared before a write though they are not written do.
+    Fields that the flow itself writes never count as a change, nor does the clock, but for its date where the mapping uses it.
     """
-    plan, query = engine.parts.plan(release), engine.parts.query(release)
-    written, rested_on = set[str](), set(plan.fields_read())
+    plan = engine.parts.plan(release)
+    rests_on = set(plan.fields_read())
     for write in release.flow.writes:
-        if query:
-            target = engine.parts.target(release, write)
-            compared = set(target.overwrites(query))
-            written |= compared & target.fields.keys()
-            rested_on |= compared - target.fields.keys()
-    columns = [name for name in batch.frame.columns if name in rested_on and name not in written]
+        rests_on -= engine.parts.target(release, write).fields.keys() & set(compared_before(engine, release, write))
+    columns = [name for name in batch.frame.columns if name in rests_on]
     day = clock.toordinal() if plan.uses_clock else 0
     values = batch.frame.select(columns) if columns else batch.keys.to_frame()
     return values.hash_rows(engine.keyring.digest_seed ^ day).to_numpy().view("int64")

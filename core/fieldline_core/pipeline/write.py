@@ -40,6 +40,9 @@ def write(engine: Engine, effect_id: int) -> None:
             release = engine.parts.release(claim["release_id"])
             step = next(write for write in release.flow.writes if write.name == claim["write_name"])
             batch, before = thaw(engine.keyring.open(claim["body"], "effect"))
+        except StoreUnavailable:
+            # The lease ends by itself, as below.
+            return
         except FieldlineError as error:
             give_back(engine, "effects", effect_id, claim["fence"], _MENDING_WAIT_S, str(error), counted=False)
             return
@@ -117,16 +120,17 @@ def _submitted(engine: Engine, claim: Row, pending: Pending) -> None:
 
 def _put_off(engine: Engine, claim: Row, release: Release, step: WriteStep, batch: Batch, error: FieldlineError) -> None:
     # What the target has taken up may be done there, though it refused or never heard our questions about it.
-    unknown = claim["state"] == EffectState.SUBMITTED or (isinstance(error, Unavailable) and error.sent)
+    unknown = claim["unclear"] or claim["state"] == EffectState.SUBMITTED or error.sent
     outcome = Outcome.UNKNOWN if unknown else Outcome.REFUSED
+    doubt = "; an earlier attempt may have arrived" if claim["unclear"] else ""
     if isinstance(error, Rejected):
         report(engine, claim["target"], None)
-        _give_up(engine, claim, release, batch, outcome, str(error))
+        _give_up(engine, claim, release, batch, outcome, f"{error}{doubt}")
         return
     if isinstance(error, Unavailable | Misconfigured):
         report(engine, claim["target"], error)
     if not retry_or_none(engine, "effects", claim["id"], claim["fence"], _policy(engine, step), error, claim["attempts"]):
-        _give_up(engine, claim, release, batch, outcome, f"given up after {claim['attempts']} attempts: {error}")
+        _give_up(engine, claim, release, batch, outcome, f"given up after {claim['attempts']} attempts: {error}{doubt}")
 
 
 def _policy(engine: Engine, step: WriteStep) -> RetryPolicy:

@@ -53,7 +53,9 @@ def show_dead_letter(letter: Number, backend: Back, caller: MayWrite) -> dict[st
 def replay_letters(flow: str, which: Replay, backend: Back, caller: MayWrite) -> dict[str, int | None]:
     """Runs open dead letters again, one of them with edits if wanted; answers the run and the number of rows."""
     backend.flows.find(flow)
-    run, count = replay(backend.engine, flow, caller.name, ids=which.ids, reason=which.reason, edits=which.edits, why=which.why)
+    run, count = replay(
+        backend.engine, flow, caller.name, ids=which.ids, reason=which.reason, edits=which.edits, anew=which.anew, why=which.why
+    )
     return {"run": run, "count": count}
 
 

@@ -299,6 +299,8 @@ class Replay(Letters):
 
     edits: dict[str, str | int | float | bool | None] | None = Field(None, min_length=1, max_length=1000)
     """New values for fields of one dead letter."""
+    anew: bool = False
+    """Whether to decide anew also on those whose write may have arrived: a person has looked, and it did not."""
 
 
 class RecordToScore(Taken):

@@ -19,6 +19,9 @@ OnlyFlow = Annotated[str | None, typer.Option("--flow", help="Only those of this
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[IDS]...", help="Which ones, by number.")]
 Cause = Annotated[str | None, typer.Option("--cause", help="All with this reason, as 'dead-letters causes' prints it.")]
 All = Annotated[bool, typer.Option("--all", help="All open ones of the flow, at most 10,000 at a time.")]
+Anew = Annotated[
+    bool, typer.Option("--anew", help="Decides also on those anew whose write may have arrived: you have looked, and it did not.")
+]
 LetterId = Annotated[int, typer.Argument(metavar="ID", help="The dead letter's number.")]
 
 
@@ -69,14 +72,15 @@ def show(letter: LetterId, as_json: AsJson = False) -> None:
 
 @letters.command()
 def replay(
-    flow: FlowName, ids: Ids = None, cause: Cause = None, every: All = False, why: Why = "", as_json: AsJson = False
-) -> None:
-    """Runs dead letters again, under the flow as it is now."""
+    flow: FlowName, ids: Ids = None, cause: Cause = None, every: All = False, anew: Anew = False, why: Why = "",
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Runs dead letters again, under the flow as it is now; what may have arrived is sent again as the same write."""
     chosen = _chosen(ids, cause, every)
     with engine() as opened:
         from fieldline_core.pipeline.replay import replay
 
-        run, count = replay(opened, flow, actor(), **chosen, why=why)
+        run, count = replay(opened, flow, actor(), **chosen, anew=anew, why=why)
     _show_replayed(run, count, as_json=as_json)
 
 

@@ -11,6 +11,7 @@ from fieldline_simulators.fhir.store import stamp
 Resource = dict[str, Any]
 
 _BULK = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition"
+_BACKPORT = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition"
 
 
 def capability_statement(ehr: Ehr, base_url: str) -> Resource:
@@ -84,6 +85,9 @@ def _resource(profile: Profile, type: str) -> Resource:
     if type in profile.exports:
         name = {"Patient": "patient-export", "Group": "group-export"}[type]
         made["operation"] = [{"name": "export", "definition": f"{_BULK}/{name}"}]
+    if type == "Subscription" and profile.subscriptions:
+        asked = ("status", "events")
+        made["operation"] = [{"name": name, "definition": f"{_BACKPORT}/backport-subscription-{name}"} for name in asked]
     return made
 
 

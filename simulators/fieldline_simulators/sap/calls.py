@@ -12,6 +12,7 @@ from fieldline_simulators.sap.values import BARE
 from fieldline_simulators.serving import Reply
 
 JSON = "application/json;charset=utf-8"
+IEEE754 = "ieee754compatible"
 _BARE_NUMBER = BARE.encode()
 _LONGEST_ADDRESS = 65_536
 _MOST_OPTIONS = 100
@@ -31,17 +32,19 @@ class Call:
     v4: bool
     #: Whether this is a part of a batch.
     inside: bool = False
+    #: What the system passes over of what is asked for.
+    ignores: frozenset[str] = frozenset()
 
     @property
     def exact(self) -> bool:
         """Whether long numbers are to be texts in V4."""
-        return "ieee754compatible=true" in self.headers.get("accept", "").lower()
+        return IEEE754 not in self.ignores and f"{IEEE754}=true" in self.headers.get("accept", "").lower()
 
     @property
     def preferences(self) -> Mapping[str, str]:
         """What the client prefers."""
         parts = (part.strip().partition("=") for part in self.headers.get("prefer", "").replace(";", ",").split(","))
-        return {name.lower(): value.strip('"') for name, _, value in parts if name}
+        return {name.lower(): value.strip('"') for name, _, value in parts if name and name.lower() not in self.ignores}
 
     def json(self) -> dict[str, Any]:
         """The body, which is a JSON object; raises Refused."""

@@ -23,12 +23,15 @@ def main() -> None:
     options = Options(
         seed=given.seed, state=given.state, client=given.client, partners=given.partners, orders=given.orders, hours=given.hours,
         records=given.records, page_rows=given.page_rows, csrf_s=given.csrf_seconds, link_host=given.link_host,
-        changeset_rows=given.changeset_rows,
+        changeset_rows=given.changeset_rows, posts_idocs=given.post_idocs,
     )  # fmt: skip
     with TemporaryDirectory(prefix="fieldline-sap-") as temporary:
         try:
             tls = make_tls_files(given.keys or Path(temporary)) if given.https else None
             with running(options, tls, given.port) as server:
+                if given.saml_issuer:
+                    name, file = given.saml_issuer
+                    server.system.sessions.assertions.trusted[name] = Path(file).read_text()
                 if given.faults:
                     server.system.faults.set(json.loads(given.faults.read_text()))
                 _announce(given, _facts(server, str(tls.authority.resolve()) if tls else None))
@@ -53,7 +56,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--records", type=Path, metavar="FILE", help="CSV file with the hours of the planning table")
     parser.add_argument("--page-rows", type=_size, default=500, help="most records on a page")
     parser.add_argument("--changeset-rows", type=_size, help="most operations in a changeset; any number where left out")
+    parser.add_argument("--post-idocs", action="store_true", help="post IDocs as they come; else when you say so")
     parser.add_argument("--csrf-seconds", type=float, default=1_800.0, help="how long a CSRF token holds")
+    parser.add_argument(
+        "--saml-issuer", nargs=2, metavar=("NAME", "FILE"), help="an issuer of SAML assertions to trust, and its certificate in PEM"
+    )
     parser.add_argument(
         "--link-host", default="", metavar="URL", help="scheme and host that the links of V2 name, as behind a proxy"
     )
@@ -86,6 +93,7 @@ def _facts(server: Simulator, authority: str | None) -> dict[str, Any]:
         "url": server.url, "v2_url": server.v2_url, "v4_url": server.v4_url, "idoc_url": f"{server.url}{PATHS[0]}",
         "token_url": f"{server.url}{TOKEN_PATH}", "authority": authority, "client": server.system.options.client,
         "user": USER, "password": PASSWORD, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET,
+        "saml_audience": server.system.sessions.provider,
         "records": {each.name: server.system.store.count(each.name) for each in server.system.options.model.sets},
     }  # fmt: skip
 
@@ -105,6 +113,7 @@ def _announce(given: argparse.Namespace, facts: dict[str, Any]) -> None:
         ("token url", facts["token_url"]),
         ("client id", facts["client_id"]),
         ("client secret", facts["client_secret"]),
+        ("SAML audience", facts["saml_audience"]),
         ("records", ", ".join(f"{count:,} {name}" for name, count in facts["records"].items() if count)),
     ]
     print("\n".join(f"{name:<20} {value}" for name, value in lines if value), flush=True)  # noqa: T201

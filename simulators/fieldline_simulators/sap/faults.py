@@ -5,7 +5,8 @@ lost: `status` (with `status`, `code`, `message`, `retry_after`; as a page of a 
 ends), `hold` (no answer until the client gives up), `slow` (`seconds` of waiting, then all goes well), `expire` (the session has
 ended, so that its CSRF token is refused).
 A fault of a record strikes one change, alone or in a batch: `refuse` (400, with `code` and `message`), `lock`
-(somebody has the record open), `stale` (412: it was just changed), `half` (every second one is refused).
+(somebody has the record open), `stale` (412: it was just changed), `throttle` (429, with `retry_after`), `half` (every second
+one is refused).
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from fieldline_simulators import faults
 from fieldline_simulators.sap.errors import Refused
 
 CALL_KINDS = frozenset({"status", "drop", "hold", "slow", "expire"})
-RECORD_KINDS = frozenset({"refuse", "lock", "stale", "half"})
+RECORD_KINDS = frozenset({"refuse", "lock", "stale", "throttle", "half"})
 
 _WORDS = {
     429: ("/IWFND/CM_MGW/429", "Too many requests: the workload limit of the tenant is reached"),
@@ -25,6 +26,7 @@ _OF_RECORD = {
     "refuse": (400, "ZPLAN/012", "The record was not accepted"),
     "half": (400, "ZPLAN/012", "The record was not accepted"),
     "lock": (400, "M3/024", "Planning data of the material are locked by user MILLER"),
+    "throttle": (429, "/IWFND/CM_MGW/429", "Too many requests: the workload limit of the tenant is reached"),
     "stale": (412, "/IWFND/CM_MGW/596", "Precondition failed: the record was changed in the meantime"),
 }
 

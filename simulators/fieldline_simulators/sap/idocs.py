@@ -7,6 +7,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from fieldline_simulators.sap.errors import Refused
+from fieldline_simulators.sap.faults import Faults
 from fieldline_simulators.sap.model import EntitySet, Property, Row
 from fieldline_simulators.sap.store import Store
 from fieldline_simulators.serving import Reply
@@ -41,16 +42,17 @@ _TEXTS = {
 _FIRST = 4_711_000
 
 
-def accept(store: Store, body: bytes, content_type: str) -> Reply:
-    """Stores the IDocs of a document; raises Refused. Accepted is not posted: they wait with status 64."""
+def accept(store: Store, faults: Faults, body: bytes, content_type: str, *, posted: bool) -> Reply:
+    """Stores the IDocs of a document; raises Refused. Accepted is not posted: unless they are at once, they wait with status 64."""
     if "xml" not in content_type.lower():
         raise Refused(415, "E0/415", "The inbound port takes text/xml", page=True)
     controls = _controls(body)
     text = body[: 4 * _MOST_CONTENT].decode("utf-8", "replace")[:_MOST_CONTENT]
     with store.atomic():
         for control in controls:
+            faults.of_record(IDOCS.name, _reference(control), "POST")
             number = _FIRST + store.count(IDOCS.name)
-            store.put(IDOCS, _row(str(number).zfill(16), control, text))
+            store.put(IDOCS, _row(str(number).zfill(16), POSTED if posted else READY, control, text))
     page = b"<html><head><title>IDoc-XML-inbound</title></head><body>IDoc-XML-inbound ok</body></html>"
     return Reply(200, page, {"Content-Type": "text/html;charset=utf-8"})
 
@@ -77,13 +79,18 @@ def _controls(body: bytes) -> list[Element]:
     return found
 
 
-def _row(number: str, control: Element, text: str) -> Row:
+def _reference(control: Element) -> str:
+    """The number by which the sender knows the IDoc."""
+    return next((found for name in ("DOCNUM", "ARCKEY") if (found := (control.findtext(name) or "").strip())), "")[:70]
+
+
+def _row(number: str, status: str, control: Element, text: str) -> Row:
     def said(name: str, length: int) -> str:
         return (control.findtext(name) or "").strip()[:length]
 
     row: dict[str, Any] = {
-        "Docnum": number, "Status": READY, "StatusText": _TEXTS[READY], "Mestyp": said("MESTYP", 30), "Idoctp": said("IDOCTYP", 30),
-        "Sndprn": said("SNDPRN", 10), "RefDocnum": said("DOCNUM", 70) or said("ARCKEY", 70), "LastChangeDateTime": None,
-        "Content": text,
+        "Docnum": number, "Status": status, "StatusText": _TEXTS[status],
+        "Mestyp": said("MESTYP", 30), "Idoctp": said("IDOCTYP", 30), "Sndprn": said("SNDPRN", 10),
+        "RefDocnum": _reference(control), "LastChangeDateTime": None, "Content": text,
     }  # fmt: skip
     return row

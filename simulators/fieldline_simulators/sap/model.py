@@ -42,6 +42,8 @@ class Navigation:
     target: str
     on: tuple[tuple[str, str], ...]
     many: bool = True
+    #: Whether it leads to what has changed since its record was made, which is a delta link.
+    changes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class EntitySet:
     updatable: bool = True
     deletable: bool = True
     tracked: bool = False
-    #: Whether a POST that carries a known request id is answered again, and not done again.
+    #: Whether a POST that carries a known request id is answered again, and not done again; V2 says so nowhere.
     repeatable: bool = False
     #: The property that takes the time of each change.
     changed_at: str = ""

@@ -10,6 +10,7 @@ from fieldline_simulators.sap.calls import Call, as_json
 from fieldline_simulators.sap.errors import Refused, malformed
 from fieldline_simulators.sap.expanding import Shape, key_text, shape_of
 from fieldline_simulators.sap.expressions import condition, order
+from fieldline_simulators.sap.extractors import MODE, keep_link, marked
 from fieldline_simulators.sap.model import EntitySet, Row
 from fieldline_simulators.sap.resources import Resource, follower, related, resolve
 from fieldline_simulators.sap.store import Record, Store
@@ -41,7 +42,7 @@ class Reader:
         if found.property is not None:
             return _property(call, found)
         if not found.one:
-            token = call.options.get("$deltatoken" if call.v4 else "!deltatoken")
+            token = found.since or call.options.get("$deltatoken" if call.v4 else "!deltatoken")
             return self._page(call, found) if token is None else self._changed(call, found, token)
         return self.one(call, found.entity_set, found.present())
 
@@ -87,7 +88,7 @@ class Reader:
         if more:
             document |= self._next(call, start + size)
         elif "odata.track-changes" in call.preferences and entity_set.tracked and not found.given:
-            document |= self._delta(call)
+            document |= self._delta(call, entity_set)
         return _collection(call, entity_set, page, document, _applied(call, size, entity_set))
 
     def _size(self, call: Call) -> int:
@@ -143,10 +144,12 @@ class Reader:
             else {"__next": self._absolute(call, link)}
         )
 
-    def _delta(self, call: Call) -> dict[str, str]:
+    def _delta(self, call: Call, entity_set: EntitySet) -> dict[str, str]:
         kept = {name: value for name, value in call.options.items() if name in ("$filter", "$select", "$expand")}
         name = "$deltatoken" if call.v4 else "!deltatoken"
         token = f"D{self.store.position}"
+        if not call.v4 and keep_link(self.store, entity_set, token):
+            return {}
         link = _link(call, {**kept, name: token if call.v4 else f"'{token}'"})
         return {"@odata.deltaLink": link} if call.v4 else {"__delta": self._absolute(call, link)}
 
@@ -171,10 +174,12 @@ class Reader:
         for key, before in known_before.items():
             now = self.store.get(entity_set, key)
             if now is not None and test(now):
-                entries.append(self._shown(call, shape, now))
+                entries.append(self._shown(call, shape, marked(now, "U")))
+            elif before is not None and test(before) and MODE in before.row:
+                entries.append(self._shown(call, shape, marked(before, "D")))
             elif before is not None and test(before):
                 entries.append(_gone(call, entity_set, before.row, "deleted" if now is None else "changed"))
-        return _collection(call, entity_set, entries, self._delta(call), {}, "/$delta")
+        return _collection(call, entity_set, entries, self._delta(call, entity_set), {}, "/$delta")
 
 
 def _gone(call: Call, entity_set: EntitySet, row: Row, reason: str) -> dict[str, Any]:

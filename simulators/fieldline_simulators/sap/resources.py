@@ -8,6 +8,7 @@ from typing import Any
 from fieldline_simulators.sap.calls import Call, decoded
 from fieldline_simulators.sap.errors import Refused, malformed, no_entity, not_found
 from fieldline_simulators.sap.expressions import literal
+from fieldline_simulators.sap.extractors import TOKEN
 from fieldline_simulators.sap.model import EntitySet, Navigation, Property, Row
 from fieldline_simulators.sap.store import Record, Store
 
@@ -30,6 +31,8 @@ class Resource:
     property: Property | None = None
     #: `$value`, `$count` or nothing.
     tail: str = ""
+    #: The delta link behind which it stands.
+    since: str = ""
 
     def present(self) -> Record:
         """The record; raises Refused where there is none."""
@@ -131,6 +134,8 @@ def _step(store: Store, at: Resource, segment: str, *, v4: bool) -> Resource:
         if name not in at.entity_set.by_name or predicate is not None:
             raise not_found(name)
         return Resource(at.entity_set, one=True, record=at.present(), property=at.entity_set.by_name[name])
+    if navigation.changes:
+        return Resource(store.model.by_set[navigation.target], since=at.present().row[TOKEN])
     found, target = related(store, navigation, at.present().row), store.model.by_set[navigation.target]
     if not navigation.many:
         return Resource(target, one=True, record=found[0] if found else None)

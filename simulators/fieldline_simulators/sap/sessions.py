@@ -12,10 +12,12 @@ from urllib.parse import parse_qsl, unquote
 
 from fieldline_simulators.sap.calls import as_json
 from fieldline_simulators.sap.errors import Refused
+from fieldline_simulators.sap.saml import Assertions
 from fieldline_simulators.serving import Reply
 
 USER, PASSWORD = "FIELDLINE", "Welcome-2-SAP"
 CLIENT_ID, CLIENT_SECRET = "fieldline", "app-secret"
+SAML_GRANT = "urn:ietf:params:oauth:grant-type:saml2-bearer"
 TOKEN_PATH = "/sap/bc/sec/oauth2/token"  # noqa: S105
 
 _MOST_SESSIONS, _MOST_TOKENS = 1_000, 1_000
@@ -35,11 +37,22 @@ class Sessions:
 
     client: str
     csrf_s: float
+    #: Host that the cookies are for: that of the system behind a proxy, which its clients do not know it by.
+    domain: str = ""
     secure: bool = False
     users: dict[str, str] = field(default_factory=lambda: {USER: PASSWORD})
     apps: dict[str, str] = field(default_factory=lambda: {CLIENT_ID: CLIENT_SECRET})
+    assertions: Assertions = field(init=False)
     _sessions: dict[str, _Session] = field(default_factory=dict)
     _tokens: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.assertions = Assertions(self.provider)
+
+    @property
+    def provider(self) -> str:
+        """The name of the system's own SAML provider, which is the audience of its assertions."""
+        return f"S4H_{self.client}"
 
     @property
     def cookie(self) -> str:
@@ -56,17 +69,24 @@ class Sessions:
             challenge = {"WWW-Authenticate": f'Basic realm="SAP NetWeaver Application Server [S4H/{self.client}]"'}
             raise Refused(401, "SLOGIN/401", words, headers=challenge, page=True)
 
-    def issue(self, body: bytes, headers: Mapping[str, str]) -> Reply:
-        """An access token for an app's own credentials."""
+    def issue(self, body: bytes, headers: Mapping[str, str], origin: str) -> Reply:
+        """An access token for an app's own credentials, or for the user of a SAML assertion that it brings."""
         form = dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=20)) if body.count(b"&") < 20 else {}
         id, secret = form.get("client_id", ""), form.get("client_secret", "")
         kind, _, rest = headers.get("authorization", "").partition(" ")
         if kind.lower() == "basic":
             id, _, secret = (unquote(each) for each in _decoded(rest).partition(":"))
-        if form.get("grant_type") != "client_credentials":
+        if form.get("grant_type") not in ("client_credentials", SAML_GRANT):
             return as_json({"error": "unsupported_grant_type"}, 400)
         if not _same(self.apps.get(id, ""), secret):
             return as_json({"error": "invalid_client"}, 401)
+        if form["grant_type"] == SAML_GRANT:
+            try:
+                user = self.assertions.user(form.get("assertion", ""), id, f"{origin}{TOKEN_PATH}")
+            except ValueError as error:
+                return as_json({"error": "invalid_grant", "error_description": f"SAML: {error}"}, 400)
+            if user.upper() not in self.users:
+                return as_json({"error": "invalid_grant", "error_description": "SAML: there is no such user"}, 400)
         token, now = secrets.token_urlsafe(24), time.monotonic()
         self._tokens = {kept: until for kept, until in list(self._tokens.items())[-_MOST_TOKENS:] if until > now}
         self._tokens[token] = now + _TOKEN_S
@@ -80,7 +100,8 @@ class Sessions:
         name, made = secrets.token_urlsafe(24), _Session(secrets.token_urlsafe(18), secrets.token_hex(8), self._ends())
         self._sessions = dict(list(self._sessions.items())[-_MOST_SESSIONS + 1 :])
         self._sessions[name] = made
-        attributes = f"path=/; HttpOnly{'; secure' if self.secure else ''}"
+        domain = f"; domain={self.domain}" if self.domain else ""
+        attributes = f"path=/; HttpOnly{domain}{'; secure' if self.secure else ''}"
         cookies = (
             f"sap-usercontext=sap-client={self.client}; path=/", f"{self.cookie}={name}; {attributes}",
             f"sap-XSRF_S4H_{self.client}={made.context}; {attributes}",

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fieldline_simulators.sap import idocs
 from fieldline_simulators.sap.batches import Batches
@@ -46,6 +47,10 @@ class Options:
     most_parts: int = 1_000
     changeset_rows: int | None = None
     names_culprit: bool = True
+    #: Whether IDocs are posted as they come, which the partner profile says (WE20: trigger immediately).
+    posts_idocs: bool = False
+    #: What it passes over, as some services do: `ieee754compatible` (of Accept), `odata.maxpagesize` (of Prefer).
+    ignores: frozenset[str] = frozenset()
     model: Model = MODEL
 
 
@@ -56,7 +61,7 @@ class System:
         self.options = options
         self.store = Store(options.model, options.state)
         self.faults = Faults(options.seed)
-        self.sessions = Sessions(options.client, options.csrf_s)
+        self.sessions = Sessions(options.client, options.csrf_s, domain=urlsplit(options.link_host).hostname or "")
         self.reader = Reader(self.store, options.page_rows, options.link_host)
         self._writer = Writer(self.store, self.reader, self.faults, {})
         self._batches = Batches(
@@ -89,15 +94,16 @@ class System:
         path, options = address(target)
         with self.store.lock:
             if path == TOKEN_PATH:
-                return self.sessions.issue(body, headers)
+                return self.sessions.issue(body, headers, origin)
             self.sessions.admit(headers, options)
             if path.rstrip("/") in idocs.PATHS and method == "POST":
-                return idocs.accept(self.store, body, headers.get("content-type", ""))
+                return idocs.accept(self.store, self.faults, body, headers.get("content-type", ""), posted=self.options.posts_idocs)
             root = next((each for each in (V2_ROOT, V4_ROOT) if f"{path}/".startswith(each)), None)
             if root is None:
                 raise Refused(404, "ICF/404", "Service cannot be reached", page=True)
             kept = {name: value for name, value in options.items() if name not in ("sap-client", "sap-language")}
-            call = Call(method, path[len(root) :], kept, headers, body, f"{origin}{root}", v4=root == V4_ROOT)
+            call = Call(method, path[len(root) :], kept, headers, body, f"{origin}{root}", v4=root == V4_ROOT,
+                        ignores=self.options.ignores)  # fmt: skip
             return self._in_session(call)
 
     def _in_session(self, call: Call) -> Reply:

@@ -18,6 +18,9 @@ from fieldline_simulators.sap.values import shown, taken
 from fieldline_simulators.serving import Reply
 
 _MOST_REMEMBERED = 10_000
+_REPEATED = {
+    False: ("requestid", "repeatabilitycreation"), True: ("repeatability-request-id", "repeatability-first-sent"),
+}  # fmt: skip
 _EMPTY: Mapping[str, Any] = {"String": "", "Boolean": False}
 
 
@@ -28,8 +31,8 @@ class Writer:
     store: Store
     reader: Reader
     faults: Faults
-    #: What was answered to a request id, and the key of the record that it created.
-    repeated: dict[str, tuple[Key, Reply]]
+    #: For a request id the key of the record that it created, when it was first sent, and what was answered.
+    repeated: dict[str, tuple[Key, str, Reply]]
 
     def write(self, call: Call) -> Reply:
         """What a changing request gets; raises Refused."""
@@ -52,15 +55,20 @@ class Writer:
         raise not_allowed(call.method[:20], found.entity_set.name)
 
     def _created_once(self, call: Call, found: Resource) -> Reply:
-        request_id = call.headers.get("repeatability-request-id", "")[:100] if found.entity_set.repeatable else ""
+        id_name, time_name = _REPEATED[call.v4]
+        request_id = call.headers.get(id_name, "")[:100] if found.entity_set.repeatable else ""
+        first_sent = call.headers.get(time_name, "")[:100]
         known = self.repeated.get(request_id)
         # A record that was taken back with its changeset is created anew.
         if known and self.store.get(found.entity_set, known[0]):
-            return replace(known[1], headers={**known[1].headers, "Repeatability-Result": "accepted"})
+            if known[1] != first_sent:
+                headers = {"Repeatability-Result": "rejected"}
+                raise Refused(412, "/IWFND/CM_MGW/598", "The request id belongs to another time of first sending", headers=headers)
+            return replace(known[2], headers={**known[2].headers, "Repeatability-Result": "accepted"})
         made = self._add(call, found.entity_set, call.json(), dict(found.given or {}))
         answer = self._created(call, found.entity_set, made)
         if request_id:
-            self.repeated[request_id] = (found.entity_set.key_of(made.row), answer)
+            self.repeated[request_id] = (found.entity_set.key_of(made.row), first_sent, answer)
             for oldest in list(itertools.islice(self.repeated, max(len(self.repeated) - _MOST_REMEMBERED, 0))):
                 del self.repeated[oldest]
         return answer

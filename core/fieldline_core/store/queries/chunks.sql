@@ -1,10 +1,10 @@
 -- name: add
 -- A new chunk that waits for scoring; `seq` orders the decisions on a key, by default in the order of reading.
 INSERT INTO chunk (id, tenant_id, run_id, flow_id, release_id, seq, queue, rows, body, replay_of, only_write, crashes,
-    received_at, intake_from)
+    received_at, intake_from, due_at)
 OVERRIDING SYSTEM VALUE
 SELECT n.id, %(tenant)s, %(run)s, %(flow)s, %(release)s, coalesce(%(seq)s, n.id), %(queue)s, %(rows)s, %(body)s, %(replay_of)s,
-    %(only_write)s, %(crashes)s, coalesce(%(received_at)s, now()), %(intake_from)s
+    %(only_write)s, %(crashes)s, coalesce(%(received_at)s, now()), %(intake_from)s, now() + make_interval(secs => %(wait_s)s)
 FROM (SELECT nextval(pg_get_serial_sequence('chunk', 'id')) AS id) n
 RETURNING id
 
@@ -87,7 +87,7 @@ END AS yes
 FROM flow f WHERE f.id = %(flow)s
 
 -- name: rivals
--- Chunks of the flow that may concern the same keys: newer ones, older ones with an open write, lately written ones, others' replays.
+-- Chunks of the flow that may concern the same keys: newer ones, older ones with an open write, lately written ones.
 -- An undo stands for the chunk whose writes it takes back; what it expects to find was settled when it was frozen.
 SELECT f.pruned OR EXISTS (
         SELECT 1 FROM chunk o WHERE o.tenant_id = %(tenant)s AND o.flow_id = c.flow_id AND o.scored_at IS NOT NULL AND o.seq >= c.seq
@@ -100,9 +100,7 @@ SELECT f.pruned OR EXISTS (
         AND c.undo_of IS NULL
         AND (o.seq, o.id) < (c.seq, c.id) AND (o.run_id <> c.run_id OR NOT r.disjoint)
         AND o.done_at >= CASE WHEN r.kind = 'events' THEN c.scored_at - interval '5 seconds' ELSE c.received_at END
-        LIMIT 1000) AS late,
-    ARRAY(SELECT o.id FROM chunk o WHERE o.tenant_id = %(tenant)s AND o.flow_id = c.flow_id AND o.only_write IS NOT NULL
-        AND o.only_write <> %(write)s) AS others
+        LIMIT 1000) AS late
 FROM chunk c JOIN run r ON r.id = c.run_id JOIN flow f ON f.id = c.flow_id WHERE c.id = %(chunk)s
 
 -- name: listing

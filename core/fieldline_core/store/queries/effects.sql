@@ -20,12 +20,12 @@ WHERE e.id = %(id)s AND e.tenant_id = %(tenant)s AND e.state IN ('intended', 'su
     AND (e.lease_until IS NULL OR e.lease_until < now()) AND f.paused_at IS NULL AND n.paused_at IS NULL
 
 -- name: claim
--- Takes the lease of an effect.
+-- Takes the lease of an effect; who ended without a word may have sent it.
 UPDATE effect SET lease_owner = %(owner)s, lease_until = now() + make_interval(secs => %(lease_s)s), fence = fence + 1,
-    attempts = attempts + 1, crashes = crashes + 1, reserved = true
+    attempts = attempts + 1, crashes = crashes + 1, unclear = unclear OR crashes > 0, reserved = true
 WHERE id = %(id)s AND state IN ('intended', 'submitted') AND due_at <= now() AND (lease_until IS NULL OR lease_until < now())
 RETURNING id, chunk_id, flow_id, release_id, write_name, target, key, seq, state, rows, body, handle, fence, attempts, crashes,
-    created_at, (SELECT run_id FROM chunk c WHERE c.id = effect.chunk_id) AS run_id,
+    unclear, created_at, (SELECT run_id FROM chunk c WHERE c.id = effect.chunk_id) AS run_id,
     (SELECT undo_of FROM chunk c WHERE c.id = effect.chunk_id) AS undo_of
 
 -- name: renew
@@ -36,7 +36,8 @@ WHERE id = %(id)s AND fence = %(fence)s AND lease_owner IS NOT NULL
 -- name: release
 -- Gives the lease back; the effect is due again after the wait.
 UPDATE effect SET lease_owner = NULL, lease_until = NULL, sent_at = NULL, due_at = now() + make_interval(secs => %(wait_s)s),
-    attempts = attempts - %(uncounted)s, crashes = CASE WHEN %(ended_well)s THEN 0 ELSE crashes END, last_error = %(reason)s
+    attempts = attempts - %(uncounted)s, crashes = CASE WHEN %(ended_well)s THEN 0 ELSE crashes END, last_error = %(reason)s,
+    unclear = unclear OR %(sent)s
 WHERE id = %(id)s AND fence = %(fence)s AND lease_owner IS NOT NULL
 
 -- name: park
@@ -59,18 +60,19 @@ WHERE id = %(id)s AND fence = %(fence)s AND state IN ('intended', 'submitted') A
 
 -- name: reopen
 -- A person replays an effect whose outcome is unknown.
-UPDATE effect SET state = 'intended', finished_at = NULL, due_at = now(), sent_at = NULL, attempts = 0, crashes = 0
+UPDATE effect SET state = 'intended', finished_at = NULL, due_at = now(), sent_at = NULL, attempts = 0, crashes = 0, unclear = true
 WHERE id = %(id)s AND tenant_id = %(tenant)s AND state = 'unknown'
 RETURNING id, chunk_id, written, refused, left_alone
 
 -- name: rivals
--- Of some keys (positions from 1), the latest decisions that are newer than this one or in one of the chunks asked for.
+-- Of some keys (positions from 1), the latest decisions for a write step that are newer than this one or in one of the chunks asked for.
 SELECT w.position::int AS position, d.seq, d.chunk_id
 FROM unnest(%(hashes)s::text::uuid[]) WITH ORDINALITY AS w (key_hash, position)
 CROSS JOIN LATERAL (
     SELECT o.seq, o.chunk_id FROM decision o
-    WHERE o.key_hash = w.key_hash AND o.flow_id = %(flow)s AND o.tenant_id = %(tenant)s AND o.chunk_id <> ALL (%(others)s::bigint[])
+    WHERE o.key_hash = w.key_hash AND o.flow_id = %(flow)s AND o.tenant_id = %(tenant)s
         AND ((o.seq, o.chunk_id) > (%(seq)s::bigint, %(chunk)s::bigint) OR o.chunk_id = ANY (%(chunks)s::bigint[]))
+        AND coalesce((SELECT c.only_write FROM chunk c WHERE c.id = o.chunk_id), %(write)s) = %(write)s
     ORDER BY o.seq DESC, o.chunk_id DESC LIMIT 8
 ) d
 ORDER BY w.position, d.seq DESC, d.chunk_id DESC

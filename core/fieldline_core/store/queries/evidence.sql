@@ -36,6 +36,18 @@ CROSS JOIN LATERAL (
 WHERE (last.seq, last.chunk_id) > (%(seq)s::bigint, %(chunk)s::bigint)
     OR (NOT %(rescore)s AND last.source_digest = w.digest AND last.release_id = %(release)s)
 
+-- name: standing
+-- Positions (from 1) of the rows whose last decision for a write step is this chunk's, and the digest that it has.
+SELECT w.position::int AS position, last.source_digest
+FROM unnest(%(hashes)s::text::uuid[]) WITH ORDINALITY AS w (key_hash, position)
+CROSS JOIN LATERAL (
+    SELECT d.chunk_id, d.source_digest FROM decision d
+    WHERE d.key_hash = w.key_hash AND d.flow_id = %(flow)s AND d.tenant_id = %(tenant)s AND NOT EXISTS (
+        SELECT 1 FROM chunk c WHERE c.id = d.chunk_id AND c.only_write IS NOT NULL AND c.only_write <> %(write)s::text)
+    ORDER BY d.seq DESC, d.chunk_id DESC LIMIT 1
+) last
+WHERE last.chunk_id = %(chunk)s
+
 -- name: of_flow
 -- The evidence of a flow's decisions before a chunk, newest first.
 SELECT c.id AS chunk_id, e.kind, e.body, k.wrapped FROM chunk c

@@ -1,8 +1,26 @@
 -- name: wanted
--- The published flows that listen to changes.
-SELECT f.id AS flow_id, f.name, f.release_id
+-- The published flows that listen to changes, and, without a release, those that listen no more and have a place still.
+SELECT f.id AS flow_id, CASE WHEN l.listens THEN f.release_id END AS release_id
 FROM flow f JOIN release r ON r.id = f.release_id
-WHERE f.tenant_id = %(tenant)s AND jsonb_typeof(r.body->'flow'->'trigger'->'changes') = 'object'
+CROSS JOIN LATERAL (SELECT coalesce(jsonb_typeof(r.body->'flow'->'trigger'->'changes') = 'object', false) AS listens) l
+WHERE f.tenant_id = %(tenant)s AND (l.listens
+    OR EXISTS (SELECT 1 FROM feed d WHERE d.tenant_id = f.tenant_id AND d.flow_id = f.id AND d.topic <> ''))
+
+-- name: place
+-- The place of a flow, and what it belongs to; that of a subscription that was taken away belongs to nothing.
+SELECT topic, cursor, version FROM feed WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND topic <> ''
+
+-- name: topics
+-- What a flow has listened to, each with the newest release that did.
+SELECT max(id) AS release_id, body->'flow'->'source'->>'connection' AS connection, body->'flow'->'trigger'->'changes' AS topic
+FROM release
+WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND jsonb_typeof(body->'flow'->'trigger'->'changes') = 'object'
+GROUP BY 2, 3
+
+-- name: leave
+-- Forgets a place whose subscription is no more, but not what was missed, where nobody has moved it meanwhile.
+UPDATE feed SET topic = '', cursor = NULL, told = NULL, version = version + 1, failing_since = NULL, last_error = NULL
+WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND version = %(version)s
 
 -- name: begin
 -- The place of a flow in its topic, made where there is none; another topic begins anew.

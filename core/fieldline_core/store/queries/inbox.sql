@@ -15,9 +15,10 @@ SELECT id, body_hash FROM inbox WHERE tenant_id = %(tenant)s AND sender = %(send
 SELECT count(*) AS waiting FROM (SELECT 1 FROM inbox WHERE tenant_id = %(tenant)s AND chunk_id IS NULL LIMIT %(bound)s) w
 
 -- name: flows_waiting
--- Releases with waiting events, and how many of their chunks are not scored.
+-- Releases with waiting events, and how many of their chunks are not scored; records that wait to be read again hold up no event.
 SELECT DISTINCT i.flow_id, i.release_id, r.body->'models'->0->>'device' AS device,
-    (SELECT count(*) FROM chunk c JOIN run n ON n.id = c.run_id WHERE c.flow_id = i.flow_id AND c.state = 'read' AND n.kind = 'events') AS open_chunks
+    (SELECT count(*) FROM chunk c JOIN run n ON n.id = c.run_id WHERE c.flow_id = i.flow_id AND c.state = 'read' AND n.kind = 'events'
+        AND c.replay_of IS NULL) AS open_chunks
 FROM (SELECT DISTINCT flow_id, release_id FROM inbox WHERE tenant_id = %(tenant)s AND chunk_id IS NULL) i
 JOIN release r ON r.id = i.release_id JOIN flow f ON f.id = i.flow_id AND f.paused_at IS NULL
 

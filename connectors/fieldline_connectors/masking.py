@@ -23,6 +23,17 @@ def without(text: str, values: Iterable[str], kept: Collection[str] = ()) -> str
     return joined(_PART.sub(lambda found: MASK if found[0].lower() in parts else found[0], text))
 
 
+def telling(values: Iterable[str]) -> frozenset[str]:
+    """The words (in lower case) of very many values that are not to be seen in a text."""
+    stripped = {value.strip() for value in values}
+    return frozenset(part.lower() for value in stripped for part in words_of(value) if _tells(part) or part == value)
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, as they are compared."""
+    return _PART.findall(text)
+
+
 def joined(text: str) -> str:
     """The text in one line, with one mask where several follow each other."""
     return _SEVERAL.sub(MASK, " ".join(text.split()))

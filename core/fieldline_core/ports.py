@@ -299,6 +299,8 @@ class Subscribes(Protocol):
     def subscribe(self, topic: Any, flow: str, place: Cursor | None) -> Subscribed:
         """Makes, renews or asks again for the subscription that tells this flow, where that is needed; `place` is None at first.
 
+        It is empty where the flow listened to something else before: what changes until this one tells is then missed. A place
+        may be that of another topic, whose subscription is to tell of this one from now on.
         Raises Unavailable where the system is away, Misconfigured where a person must act.
         """
         ...

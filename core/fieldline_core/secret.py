@@ -85,6 +85,8 @@ def _file(name: str) -> str:
             text = Path(name).read_text().rstrip("\n")
         except OSError as error:
             raise Misconfigured(f"the secret file {name} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise Misconfigured(f"the secret file {name} is no text in UTF-8: write the secret into it as text") from None
         if text:
             return text
         # A file that is written anew in its place is empty for a moment; what is misconfigured waits for minutes.

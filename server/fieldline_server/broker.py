@@ -26,6 +26,8 @@ _SETTINGS: dict[str, Any] = {
     "worker_enable_soft_shutdown_on_idle": False,
     # A worker that replaces another one of its name dies on the pidbox queue that RabbitMQ still keeps for the first.
     "worker_enable_remote_control": False,
+    # A child imports a good deal before it says that it is up; on a busy machine that takes longer than Celery's four seconds.
+    "worker_proc_alive_timeout": 60.0,
     "worker_hijack_root_logger": False,
     "worker_redirect_stdouts": False,
     "broker_connection_retry_on_startup": True,

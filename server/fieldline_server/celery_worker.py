@@ -3,6 +3,7 @@
 import os
 import sys
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from celery.signals import worker_process_init
@@ -20,10 +21,11 @@ app = make_app(settings.broker_url.get_secret_value())
 
 
 @worker_process_init.connect
-def check_fork(**_: Any) -> None:
-    """A child whose parent had used Polars or ONNX sessions would hang on every task."""
+def begin(**_: Any) -> None:
+    """A child imports what every task needs before the first one comes; where its parent had used Polars, it would hang on each."""
     if heavy := {"polars", "onnxruntime"} & set(sys.modules):
         raise RuntimeError(f"{', '.join(sorted(heavy))} was imported before the worker forked")
+    import_module("fieldline_server.wiring")
 
 
 @cache

@@ -9,19 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from fieldline_core.errors import FieldlineError, Misconfigured
-from fieldline_core.findings import errors
-from fieldline_core.pipeline.engine import Engine
-from fieldline_core.pipeline.invariants import check_invariants
 from fieldline_core.settings import Settings
-from fieldline_inference.registry import Registry
-from fieldline_server.apply import apply
 from fieldline_server.demo_sap import SHARED_MODELS
 from fieldline_server.demo_systems import System, stored_name
+
+if TYPE_CHECKING:
+    # Nothing that takes long to import: the demo's systems are started first.
+    from fieldline_core.pipeline.engine import Engine
+    from fieldline_inference.registry import Registry
 
 ACTOR = "demo"
 _PREFIX = "fieldline-demo-"
@@ -80,9 +80,8 @@ def demo_settings(directory: Path) -> tuple[Settings, dict[str, str]]:
     }
 
 
-def load_examples(engine: Engine, registry: Registry, examples: Path, systems: Sequence[System]) -> None:
-    """Imports the examples' models, keeps their secrets, and publishes their documents."""
-    from fieldline_server.cli.keys import keep_secret
+def import_models(engine: "Engine", examples: Path, systems: Sequence[System]) -> None:
+    """Imports the models of the examples that these systems are for."""
     from fieldline_server.cli.models import import_model
 
     digests = {model["name"]: model["sha256"] for model in json.loads((examples / "MODELS.json").read_text())["models"]}
@@ -92,6 +91,14 @@ def load_examples(engine: Engine, registry: Registry, examples: Path, systems: S
         for version in pool.map(lambda name: import_model(engine, examples / name / "model.onnx", name, ACTOR), names):
             if version.digest != f"sha256:{digests[version.name]}":
                 raise Misconfigured(f"{examples / version.name / 'model.onnx'} is not the model that MODELS.json names: restore it")
+
+
+def publish_examples(engine: "Engine", registry: "Registry", systems: Sequence[System]) -> None:
+    """Keeps the examples' secrets, and publishes their documents."""
+    from fieldline_core.findings import errors
+    from fieldline_server.apply import apply
+    from fieldline_server.cli.keys import keep_secret
+
     for variable, value in (secret for system in systems for secret in system.secrets.items()):
         keep_secret(engine, stored_name(variable), value, ACTOR)
     texts = {f"{flow}/flow.yaml": system.documents(flow) for system in systems for flow in system.flows}
@@ -112,8 +119,10 @@ def check_counts(flow: str, run: Mapping[str, Any], expected: int, arrived: int)
         raise CountsDiffer(f"{flow}: nothing was written: {dict(run)}")
 
 
-def check_store(engine: Engine) -> None:
+def check_store(engine: "Engine") -> None:
     """Raises CountsDiffer where an invariant of the store does not hold."""
+    from fieldline_core.pipeline.invariants import check_invariants
+
     for violation in check_invariants(engine.store):
         raise CountsDiffer(f"the invariant {violation.rule} does not hold {violation.count} times")
 

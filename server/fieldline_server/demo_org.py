@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fieldline_server.demo_simulator import Simulator
 from fieldline_server.demo_systems import example_documents, with_stored_secrets
-from fieldline_simulators.salesforce.visitor import Visitor
+
+if TYPE_CHECKING:
+    from fieldline_simulators.salesforce.visitor import Visitor
 
 LEADS = "lead-scoring"
 _LEADS = 1000
@@ -27,6 +29,8 @@ class Org:
     def start(self) -> None:
         """Starts the org, with its API and its change events."""
         self._simulator.start()
+        from fieldline_simulators.salesforce.visitor import Visitor
+
         self._visitor = Visitor(self.url)
 
     def stop(self) -> None:

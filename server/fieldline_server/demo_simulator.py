@@ -30,7 +30,8 @@ class Simulator:
     def stop(self) -> None:
         """Ends it."""
         if self._child:
-            self._child.stop(grace_s=2.0)
+            # What it holds is of no use to anybody, and what it leaves lies in the folder.
+            self._child.stop(grace_s=0.0)
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -47,11 +47,13 @@ class Running:
 
 @contextmanager
 def installation(
-    settings: Settings, *, workers: int, env: Mapping[str, str] | None = None, grace_s: float = 30.0
-) -> Iterator[Running]:
+    settings: Settings, *, workers: int, env: Mapping[str, str] | None = None, grace_s: float = 30.0,
+    meanwhile: Callable[[Settings], None] = lambda settings: None,
+) -> Iterator[Running]:  # fmt: skip
     """Starts everything and yields it; what was started ends with the block, or with this process.
 
-    `env` is added to the environment of Fieldline's processes; these get `grace_s` to end.
+    `env` is added to the environment of Fieldline's processes; these get `grace_s` to end. `meanwhile` is done with the store
+    while they start.
     """
     settings.data_directory.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -61,7 +63,10 @@ def installation(
         supervisor = Supervisor(settings.data_directory / "logs")
         stack.callback(supervisor.stop, grace_s)
         _add_processes(supervisor, settings, workers, env or {})
-        supervisor.start()
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(meanwhile, settings)
+            supervisor.start()
+            other.result()
         api_url = _api_url(settings)
         run_file = RunFile.of(settings)
         run_file.write(settings, api_url)

@@ -3,6 +3,7 @@
 import base64
 import itertools
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.fhir_script import Asked, Script, ScriptedServer, bundle, capabilitie
 
 from fieldline_connectors.fhir import Fhir, FhirConfig, FhirQuery
 from fieldline_core.errors import Misconfigured, Rejected, Unavailable
-from fieldline_core.ports import Children, Discovers, Lookup, Page, Source
+from fieldline_core.ports import Children, Cursor, Discovers, Lookup, Page, Source
 from fieldline_core.secret import Secret
 
 VIEW = {"resource": "Observation", "select": [{"column": [
@@ -114,6 +115,38 @@ def test_a_server_that_ends_each_search_before_its_last_page_is_told() -> None:
     ended: list[Any] = [bundle(observation("1", 1), next="/fhir?p=2"), (404, {})] * 6
     with serving(answering(*ended)) as server, pytest.raises(Unavailable, match="before their last page"):
         [*connector(server).read(query(), None, 10)]
+
+
+def test_a_run_whose_search_is_ended_again_and_again_ends_though_each_reading_of_it_gets_on() -> None:
+    def script(asked: Asked) -> tuple[int, Any]:
+        if asked.path.endswith("/metadata"):
+            return 200, capabilities()
+        page = int(dict(asked.parameters).get("p", 1))
+        return (200, bundle(observation(str(page), page), next=f"/fhir?p={page + 1}")) if page < 3 else (404, {})
+
+    after: Cursor | None = None
+
+    def reading(fhir: Fhir) -> None:
+        nonlocal after
+        with suppress(Unavailable):
+            for page in fhir.read(query(), after, 10):
+                after = json.loads(json.dumps(page.after))
+
+    with serving(script) as server:
+        fhir = connector(server)
+        for _ in "12":
+            reading(fhir)
+        with pytest.raises(Rejected, match="narrow the query"):
+            reading(fhir)
+
+
+def test_a_reading_that_goes_on_with_a_first_page_skips_nothing_of_it() -> None:
+    rows = [observation(str(number), number) for number in range(4)]
+    with serving(answering(bundle(*rows), bundle(*rows[1:], rows[0]))) as server:
+        fhir = connector(server)
+        first = next(fhir.read(query(), None, 2))
+        rest = [*fhir.read(query(), json.loads(json.dumps(first.after)), 2)]
+    assert keys([first, *rest]) == [["0", "1"], ["1", "2"], ["3", "0"]]
 
 
 def test_changes_are_read_from_the_overlap_before_the_newest() -> None:

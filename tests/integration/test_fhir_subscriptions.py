@@ -18,7 +18,7 @@ from tests.fhir_writing import connected, fail
 
 from fieldline_connectors.fhir import Fhir
 from fieldline_connectors.fhir.topic import FhirTopic
-from fieldline_core.errors import Misconfigured
+from fieldline_core.errors import Misconfigured, Unavailable
 from fieldline_core.pipeline.invariants import check_invariants
 from fieldline_core.pipeline.leave import leave
 from fieldline_core.pipeline.listen import Listener
@@ -302,3 +302,48 @@ def test_what_a_server_has_counted_and_never_told_is_missed(server: Server, even
         fourth, place = missed(place)
         assert (third, fourth, told) == (True, False, {"numbers": [[f"Subscription/{id}", 2]]})
         assert connector.unsubscribe(topic, "bmi", place) == "taken away"
+
+
+def test_only_what_is_ours_is_taken_away_and_what_cannot_be_keeps_nothing_from_going_on(server: Server) -> None:
+    topic = FhirTopic(criteria="Flag")
+    with subscriber() as hook, connected(server, notifications={"public_url": hook.url, "secrets": [Secret(SECRET)]}) as connector:
+
+        def made(like: str, **more: Any) -> str:
+            """The id of a Subscription like another one."""
+            found = {**server.fhir.get(f"/Subscription/{like}").json(), **more}
+            return str(server.create({name: value for name, value in found.items() if name not in ("id", "meta")}).json()["id"])
+
+        def there(*ids: str) -> list[bool]:
+            return [server.fhir.get(f"/Subscription/{id}").status_code == 200 for id in ids]
+
+        _, place = looks(connector, topic, None, 3)
+        channel = server.fhir.get(f"/Subscription/{place['id']}").json()["channel"]
+        away = {**channel, "endpoint": "https://other.example/hooks/other"}
+        unlike: list[dict[str, Any]] = [{"channel": away, "reason": "Theirs"}, {"channel": away}, {"reason": "By hand"}]
+        theirs = [made(place["id"], **each) for each in unlike]
+
+        # The connection leads to another server now, where the id is somebody else's.
+        assert connector.unsubscribe(topic, "bmi", {**place, "id": theirs[0]}) == "taken away"
+        found, place = looks(connector, topic, {**place, "id": theirs[1]}, 4)
+        assert ([each.did for each in found], found[-1].gap) == (["", "made", "activated", ""], True)
+
+        second = made(place["id"])
+        fail(server, {"kind": "status", "status": 409, "method": "DELETE", "path": "/fhir/Subscription*", "times": 9})
+        assert looks(connector, topic, {**place, "lost": True}, 1)[0][0].gap
+        with pytest.raises(Unavailable, match="somebody else changed"):
+            connector.unsubscribe(topic, "bmi", place)
+        fail(server)
+        looks(connector, topic, place, 1)
+        assert there(place["id"], second, *theirs) == [True, False, True, True, True]
+
+        # Another topic, and then an administrator's: nothing that changes meanwhile is lost.
+        found, changed = looks(connector, FhirTopic(criteria="Flag?status=active"), place, 3)
+        assert ([each.did for each in found], [each.gap for each in found]) == (["changed", "activated", ""], [False, False, True])
+        assert changed["id"] == place["id"]
+        found, given = looks(connector, topic.model_copy(update={"kept_by": "administrator"}), changed, 2)
+        assert ([each.did for each in found], [each.gap for each in found], given) == (["taken away", ""], [True, False], {})
+        found, place = looks(connector, topic, given, 3)
+        assert (found[-1].gap, connector.unsubscribe(topic, "bmi", place)) == (True, "taken away")
+        assert there(*theirs) == [True] * 3
+        for id in theirs:
+            server.fhir.delete(f"/Subscription/{id}")

@@ -116,6 +116,14 @@ def test_after_a_lost_answer_it_is_looked_for_before_it_is_sent_again(server: Se
     assert held(server) == ONCE
 
 
+def test_what_was_written_before_we_lost_our_rights_may_have_arrived(medplum: Server) -> None:
+    with connected(medplum, bundle_rows=1) as connector:
+        fail(medplum, {"kind": "status", "status": 403, "method": "GET", "path": "/fhir/RiskAssessment*", "nth": 2, "times": 9})
+        with pytest.raises(Misconfigured) as caught:
+            connector.write(slice_of(target_of(), RISKS))
+    assert (caught.value.sent, held(medplum)) == (True, ONCE)
+
+
 @pytest.mark.parametrize("profile", ["medplum", "wso2", "oracle"])
 def test_half_an_answer_to_a_bundle_is_none(profile: str) -> None:
     with fhir_server(profile) as server, connected(server) as connector:

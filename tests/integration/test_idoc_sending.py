@@ -12,7 +12,7 @@ from tests.odata_connections import TASKS, Shop, connected, connection, filled, 
 
 from fieldline_connectors.odata import Odata, OdataQuery, OdataTarget
 from fieldline_core.batch import Batch
-from fieldline_core.errors import Misconfigured, Unavailable
+from fieldline_core.errors import FieldlineError, Misconfigured, Unavailable
 from fieldline_core.ports import Dedupe, Polls, Slice
 from fieldline_core.receipts import Outcome, Pending, Receipts
 from fieldline_core.secret import Secret
@@ -177,13 +177,24 @@ def test_without_a_status_each_idoc_is_a_slice_of_its_own() -> None:
     assert connection("https://s4.example/service", **STATUS).max_rows(target) == 50
 
 
-def test_a_status_that_cannot_be_asked_for_does_not_make_unsent_what_was_sent() -> None:
+def test_a_status_that_cannot_be_asked_for_is_a_question_that_sends_nothing() -> None:
     shop = filled(2, 0)
     with connected(shop, **STATUS) as connector:
         shop.answers.append({"on": "GET Z_IDocStatus", "status": 429, "headers": {"retry-after": "3"}})
         with pytest.raises(Unavailable) as caught:
             connector.write(sent(1, fence=2))
-    assert (caught.value.sent, caught.value.retry_after) == (True, 3.0)
+    assert (caught.value.sent, caught.value.retry_after) == (False, 3.0)
+
+
+@pytest.mark.parametrize("settings", [{}, STATUS])
+def test_an_idoc_that_was_refused_is_none_that_has_arrived(settings: dict[str, Any]) -> None:
+    shop = filled(2, 0)
+    with connected(shop, **settings) as connector:
+        refused = {"on": PORT, "status": 400}
+        shop.answers += [refused, {**refused}, {"on": PORT, "status": 429, "headers": {"retry-after": "7"}}]
+        with pytest.raises(Unavailable) as caught:
+            connector.write(sent(2))
+    assert (caught.value.sent, caught.value.retry_after) == (False, 7.0)
 
 
 def test_what_surely_was_not_sent_is_not_all_of_it_where_others_have_arrived() -> None:
@@ -200,7 +211,7 @@ def test_what_surely_was_not_sent_is_not_all_of_it_where_others_have_arrived() -
     ("status", "error", "wait"), [(429, Unavailable, 3.0), (501, Unavailable, None), (403, Misconfigured, None)]
 )
 def test_an_error_behind_idocs_that_were_accepted_keeps_its_kind_and_wait(
-    status: int, error: type[Exception], wait: float | None, monkeypatch: pytest.MonkeyPatch
+    status: int, error: type[FieldlineError], wait: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fieldline_connectors.odata.idoc_out._MOST_BYTES", 1)
     shop = filled(2, 0)
@@ -208,9 +219,7 @@ def test_an_error_behind_idocs_that_were_accepted_keeps_its_kind_and_wait(
         shop.answers += [{"on": PORT, "status": 200}, {"on": PORT, "status": status, "headers": {"retry-after": "3"}}]
         with pytest.raises(error) as caught:
             connector.write(sent(2))
-    assert (getattr(caught.value, "sent", None), getattr(caught.value, "retry_after", None)) == (
-        (True, wait) if error is Unavailable else (None, None)
-    )
+    assert (caught.value.sent, getattr(caught.value, "retry_after", None)) == (True, wait)
 
 
 @pytest.mark.parametrize("arckey", [{"length": 40}, {"type": "Int32"}, {"type": "Guid"}])

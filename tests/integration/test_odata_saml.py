@@ -109,6 +109,21 @@ def test_a_key_of_another_certificate_and_a_missing_package_are_told_to_a_person
         issued(settings, "app", TOKEN_URL, ours[1], ours[0])
 
 
+@pytest.mark.parametrize("field", ["issuer", "audience", "name_id", "name_id_format", "recipient"])
+def test_a_sign_that_xml_does_not_have_is_told_with_its_field(ours: tuple[str, str], field: str) -> None:
+    for text in ("a\x01b", "a\nb", "a\uffffb"):
+        with pytest.raises(ValidationError, match=rf"{field}\n"):
+            SamlSigner.model_validate(signer(ours, **{field: text}))
+
+
+def test_a_certificate_may_be_in_the_older_form_of_pem(ours: tuple[str, str]) -> None:
+    older = ours[0].replace("BEGIN CERTIFICATE", "BEGIN X509 CERTIFICATE").replace("END CERTIFICATE", "END X509 CERTIFICATE")
+    text = issued(SamlSigner.model_validate(signer(ours)), "app", TOKEN_URL, ours[1], older)
+    assertions = sap.System(sap.Options()).sessions.assertions
+    assertions.trusted[ISSUER] = ours[0]
+    assert assertions.user(text, "app", TOKEN_URL, datetime.now(UTC)) == sap.USER
+
+
 def test_an_assertion_is_either_given_or_issued(ours: tuple[str, str]) -> None:
     login = {"flow": "saml_bearer", "token_url": TOKEN_URL, "client_id": "app", "client_secret": Secret("x")}
     for more in ({}, {"issue": signer(ours), "assertion": Secret("y")}):

@@ -3,11 +3,11 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import yaml
 from tests.conftest import Eventually
 from tests.engines import Bench, answers, documents, put
 
@@ -221,15 +221,28 @@ class Telling(Slow):
         return found
 
 
+def unsubscribed(bench: Bench) -> list[str]:
+    """What was done to be told no more."""
+    return [each["detail"]["did"] for each in bench.all("SELECT detail FROM audit_outbox WHERE event = 'feed.unsubscribed'")]
+
+
+def elsewhere(changes: dict[str, Any]) -> str:
+    """The flow, listening to another connection."""
+    moved = yaml.safe_dump({"connection": "elsewhere", "connector": "memory", "settings": {"store": NAME}})
+    source = {"connection": "elsewhere", "query": {"table": "records"}}
+    return f"{documents(NAME, trigger={'changes': changes}, source=source)}---\n{moved}"
+
+
 def test_a_system_is_asked_to_tell_no_more_once_its_flow_listens_to_something_else(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> None:
     away, refused = Unavailable("the EHR is away"), Misconfigured("the EHR takes nothing away")
+    away.retry_after = 86_400.0
     ehr = Telling(away, away, "taken away", refused, "taken away")
     monkeypatch.setattr(bench.engine.parts, "connector", lambda name: ehr)
 
     def told() -> list[str]:
-        return [each["detail"]["did"] for each in bench.all("SELECT detail FROM audit_outbox WHERE event = 'feed.unsubscribed'")]
+        return unsubscribed(bench)
 
     def kept() -> None:
         ended = threading.Event()
@@ -241,12 +254,15 @@ def test_a_system_is_asked_to_tell_no_more_once_its_flow_listens_to_something_el
     leave(bench.engine, flow, release_of(bench), last=False)
     assert ehr.left == []
     take_told(bench.engine, release_of(bench), telling(gap=True))
-    bench.apply(documents(NAME, trigger={"changes": {"table": "answers"}}))
-    for last in (False, True):
-        # Another topic: the old place is left first, and kept until that is done, or has failed too often.
-        with suppress(Unavailable):
-            leave(bench.engine, flow, release_of(bench), last=last)
+    bench.apply(elsewhere({"table": "answers"}))
+    # Another system: the old place is left first, and kept until that is done, or has failed too often.
+    with pytest.raises(Unavailable) as caught:
+        leave(bench.engine, flow, release_of(bench), last=False)
+    assert caught.value.retry_after is None
+    leave(bench.engine, flow, release_of(bench), last=True)
     assert (ehr.left, told()) == ([(first, {})] * 2, ["not taken away: the EHR is away"])
+    # Not none: what changed meanwhile is missed.
+    assert begin(bench.engine, release_of(bench))[1] == {}
     kept()
     bench.apply(documents(NAME, trigger={"every": "1h"}))
     listeners = Listeners(bench.engine)
@@ -265,4 +281,35 @@ def test_a_system_is_asked_to_tell_no_more_once_its_flow_listens_to_something_el
     assert told()[1:] == ["taken away", "not taken away: the EHR takes nothing away"]
     assert bench.all("SELECT topic, cursor, told FROM feed") == [{"topic": "", "cursor": None, "told": None}]
     assert bench.all("SELECT paused_at FROM flow")[0]["paused_at"] is None
+    monkeypatch.undo()
+
+
+def test_a_system_that_tells_of_something_else_goes_on_with_its_subscription_and_a_place_of_nobody_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, lost = threading.Event(), {"id": "s", "lost": True}
+    with monkeypatch.context() as patched:
+        ehr = Keeping(ended, Subscribed(lost, 0.0))
+        patched.setattr(bench.engine.parts, "connector", lambda name: ehr)
+        list(keep(bench.engine, release_of(bench), ended))
+        take_told(bench.engine, release_of(bench), telling())
+        telling_now = Telling()
+        patched.setattr(bench.engine.parts, "connector", lambda name: telling_now)
+        bench.apply(documents(NAME, trigger={"changes": {"table": "answers"}}))
+        leave(bench.engine, release_of(bench).flow_id, release_of(bench), last=False)
+    assert (telling_now.left, begin(bench.engine, release_of(bench))[1]) == ([], lost)
+    assert bench.all("SELECT told FROM feed")[0]["told"] == {"messages": 1}
+
+    def left() -> list[str]:
+        leave(bench.engine, release_of(bench).flow_id, None, last=False)
+        return unsubscribed(bench)
+
+    # One that listens by itself is left by listening no more; of another connector, and of no release, nobody can be asked.
+    bench.apply(documents(NAME, trigger={"every": "1h"}))
+    assert left() == []
+    monkeypatch.setattr(bench.engine.parts, "connector", lambda name: object())
+    assert left() == ["not taken away: its connection has another connector now"]
+    bench.all("UPDATE feed SET topic = 'of nobody', cursor = 'x' RETURNING 1")
+    assert left()[1:] == ["not taken away: no release says any more what the flow listened to"]
+    assert left()[2:] == []
     monkeypatch.undo()

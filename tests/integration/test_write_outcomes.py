@@ -3,6 +3,7 @@
 from contextlib import suppress
 from typing import Any
 
+import polars as pl
 import pytest
 from tests.engines import Bench, answers, documents, put
 
@@ -10,9 +11,9 @@ from fieldline_connectors import memory
 from fieldline_core.errors import Misconfigured, Rejected, StoreUnavailable, Unavailable
 from fieldline_core.flow import Release
 from fieldline_core.pipeline import manage
-from fieldline_core.pipeline.replay import replay
+from fieldline_core.pipeline.replay import discard, replay
 from fieldline_core.ports import Slice
-from fieldline_core.receipts import Receipts
+from fieldline_core.receipts import TOUCHED, Receipts
 from fieldline_server.wiring import Wiring
 
 LOST = Unavailable("the answer did not arrive", sent=True)
@@ -28,22 +29,26 @@ class Killed(BaseException):
 class Attempts:
     """A target that takes what is sent, where the attempt is not said to fail before, and answers as it is told."""
 
-    def __init__(self, *ends: BaseException | None) -> None:
+    def __init__(self, *ends: BaseException | Receipts | None) -> None:
         self.ends = list(ends)
         self.keys: list[str] = []
+        self.frames: list[pl.DataFrame] = []
 
     def write(self, slice: Slice) -> Receipts:
         """The next end; the last one for ever."""
         self.keys.append(slice.effect_key)
         end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
+        self.frames.append(slice.batch.frame)
+        if isinstance(end, Receipts):
+            return end
         if end is not None:
             raise end
         return Receipts(len(slice.batch))
 
 
-def write_until_the_end(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str, attempts: Attempts) -> Any:
+def write_until_the_end(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str, attempts: Attempts, *more: str) -> Any:
     """The effect of a slice whose attempts, two at most, end so; time passes between them, also for the lease of one that died."""
-    put(name, {"x": (1.0, 0.0)})
+    put(name, dict.fromkeys(("x", *more), (1.0, 0.0)))
     step = {"name": "answer", "connection": name, "target": {"table": "answers", "fields": {"score": "score"}}}
     bench.apply(documents(name, writes=[step | {"retry": {"max_attempts": 2}}]))
     monkeypatch.setattr(memory.Memory, "write", lambda self, slice: attempts.write(slice))
@@ -107,6 +112,40 @@ def test_what_a_person_knows_not_to_have_arrived_is_decided_anew(bench: Bench, m
     assert (run is not None, count) == (True, 1)
     assert drain(bench)["state"] == "confirmed"
     assert attempts.keys[0] == attempts.keys[1] != attempts.keys[2]
+
+
+def test_rows_of_a_write_of_which_nobody_knows_are_decided_anew_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = Attempts(LOST, AWAY, None)
+    write_until_the_end(bench, monkeypatch, "parts", attempts, "y", "z")
+    first, *others = [row["id"] for row in bench.all("SELECT id FROM dead_letter ORDER BY id")]
+
+    with pytest.raises(Rejected, match=f"replay {others[0]}, {others[1]} with --anew as well"):
+        replay(bench.engine, "parts", "test", ids=[first], anew=True)
+    discard(bench.engine, "parts", "test", "gone", ids=others)
+    replay(bench.engine, "parts", "test", ids=[first], anew=True)
+
+    assert drain(bench)["state"] == "confirmed"
+    assert [len(frame) for frame in attempts.frames] == [3, 3, 1]
+
+
+def test_an_edit_of_a_record_that_somebody_touched_meanwhile_waits_for_a_person(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touched = Receipts(1, others={0: TOUCHED})
+    attempts = Attempts(NO_TABLE, touched, touched, None)
+    write_until_the_end(bench, monkeypatch, "edited", attempts)
+
+    replay(bench.engine, "edited", "test", edits={"a": 9})
+    for _ in "12":
+        # Also where the edit is replayed: it is never decided from the source.
+        drain(bench)
+        (letter,) = bench.all("SELECT id, reason FROM dead_letter WHERE state = 'open'")
+        assert "replay this to write the edit" in letter["reason"]
+        replay(bench.engine, "edited", "test", ids=[letter["id"]])
+    drain(bench)
+
+    assert [frame["score"].to_list() for frame in attempts.frames] == [[2.0], [18.0], [18.0], [18.0]]
+    assert not bench.all("SELECT 1 FROM dead_letter WHERE state = 'open'")
 
 
 def test_a_write_goes_on_when_its_lease_is_over_where_the_store_was_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

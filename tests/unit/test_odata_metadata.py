@@ -168,6 +168,17 @@ def test_complex_types_that_multiply_each_other_end() -> None:
     assert list(properties) == ["Partner", "Born", "Limit", "Address.City"]
 
 
+@pytest.mark.parametrize("made", ["EntityType", "EntitySet"])
+def test_a_short_document_that_says_very_much_is_refused(made: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fieldline_connectors.odata.edmx._MOST_IN_ALL", 400)
+    based = made == "EntityType"
+    many = "".join(f'<{made} Name="X{n}" {"BaseType" if based else "EntityType"}="A.Own"/>' for n in range(40))
+    place = "<EntityContainer" if based else "</EntityContainer>"
+    document = chain("EntityType", 9).decode().replace(place, f"{many}{place}")
+    with pytest.raises(Misconfigured, match=r"\$metadata of the service has more than 400 properties in all"):
+        service(document.encode(), nothing)
+
+
 def test_a_name_that_is_not_there_is_answered_by_those_that_are() -> None:
     with pytest.raises(Misconfigured, match="Items, Partners"):
         service(V2.encode(), nothing).entity_set("Partner")

@@ -24,3 +24,13 @@ def test_a_secret_file_that_stays_empty_is_named(tmp_path: Path, monkeypatch: py
 
     with pytest.raises(Misconfigured, match=f"{file} is empty"):
         Secret(reference=f"file:{file}").reveal()
+
+
+def test_a_secret_file_that_is_no_text_shows_nothing_of_itself(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(b"secret\xff")
+
+    with pytest.raises(Misconfigured, match=f"{file} is no text") as caught:
+        Secret(reference=f"file:{file}").reveal()
+    assert "ff" not in str(caught.value).removeprefix(str(file))
+    assert caught.value.__suppress_context__

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -73,22 +74,40 @@ class Search:
         here = dict(after or {})
         if here.get("end") and not self._query.changes:
             return
-        since, newest = here.get("since"), here.get("newest")
+        since, newest, times = here.get("since"), here.get("newest"), here.get("anew", 0)
         for link, rows, found, anew in self._bundles(here.get("next"), since):
             if anew:
-                # Nothing of the search's first page was had: what was skipped, was skipped on the page that is gone.
-                here = {"since": since, "newest": newest}
+                times += 1
+                here = {"since": since, "newest": newest, "anew": times}
+            if times > _MOST_ANEW:
+                # What this run had is read again each time, so that it would go on for ever.
+                words = f"{self._wire.host} has ended this run's search {times} times before its last page: narrow the query"
+                raise Rejected(words)
             latest = max((each for each in (newest, found) if each), default=None)
-            left = [(place, row) for place, row in rows if place >= here.get("skip", 0)]
+            left = self._unread(rows, here)
             for start in range(0, len(left) - limit, limit):
                 part = left[start : start + limit]
-                yield Page(self._batch(part), {**here, "skip": part[-1][0] + 1})
-            behind = {"next": link, "since": since, "newest": latest} if link else {"end": True, "since": latest or since}
+                skip = part[-1][0] + 1
+                yield Page(self._batch(part), {**here, "skip": skip, "begun": self._begun(rows, skip)})
+            there = {"next": link, "since": since, "newest": latest, "anew": times}
+            behind = there if link else {"end": True, "since": latest or since}
             last = left[(len(left) - 1) // limit * limit :] if left else []
             # Where nothing is left, what was reached is still to be remembered for the next run.
             if last or (link is None and self._query.changes):
                 yield Page(self._batch(last), behind)
             here, newest = behind, latest
+
+    def _unread(self, rows: list[Placed], here: Cursor) -> list[Placed]:
+        """The rows of the page from which a reading goes on; all, where a search that is made again begins with others now."""
+        skip = here.get("skip", 0)
+        if not here.get("next") and here.get("begun") != self._begun(rows, skip):
+            return rows
+        return [(place, row) for place, row in rows if place >= skip]
+
+    def _begun(self, rows: list[Placed], end: int) -> str:
+        """What tells whether a page begins with the same records up to a place."""
+        keys = [str(row[self._made.key]) for place, row in rows if place < end]
+        return sha256("\0".join(keys).encode()).hexdigest()
 
     def by_keys(self, keys: Sequence[str]) -> Batch:
         """The rows whose key is one of these."""

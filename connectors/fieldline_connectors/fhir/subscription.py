@@ -48,14 +48,16 @@ class Keeper:
         self._topic = topic
         self._notifications = notifications
         self._endpoint = notifications.endpoint(flow)
+        self._hook = f"/hooks/{flow}"
 
     def look(self, place: Cursor | None) -> Subscribed:
         """Looks after it once. That messages were lost is remembered before anything is done about it."""
         if self._topic.kept_by == "administrator":
-            return Subscribed({}, _LOOK_S)
+            return self._given_over(place or {})
         if words := _undeclared(self._wire):
             raise Misconfigured(words)
-        known = dict(place or {"id": None, "asked": "", "lost": False, "tries": 0})
+        # Without a Subscription of ours, what changed since the flow listened to something else has not been told.
+        known = {"id": None, "asked": "", "lost": place is not None, "tries": 0, **(place or {})}
         found = self._found(known["id"])
         if found is None:
             if known["id"] is not None and not known["lost"]:
@@ -80,17 +82,27 @@ class Keeper:
         """Takes it away, and what a look made that did not live to say so; an administrator's are left alone."""
         if self._topic.kept_by == "administrator" or _undeclared(self._wire):
             return ""
-        known = (place or {}).get("id")
-        mine = [each for each in self._to_our_endpoint() if each["id"] == known or each.get("reason") == _REASON]
-        if known and known not in [each["id"] for each in mine]:
+        return self._take_away(place or {})
+
+    def _given_over(self, place: Cursor) -> Subscribed:
+        """What becomes of a Subscription that we kept until now, beside the administrator's: it would tell the same again."""
+        if "id" not in place:
+            return Subscribed({}, _LOOK_S)
+        try:
+            return Subscribed({}, _LOOK_S, gap=True, did=self._take_away(place))
+        except (Misconfigured, Unavailable) as error:
+            words = f"our own Subscription is still there beside the administrator's: {error}"
+            return Subscribed(place, _LOOK_S, problem=words)
+
+    def _take_away(self, place: Cursor) -> str:
+        mine, id = [*self._made()], place.get("id")
+        if id and id not in [each["id"] for each in mine] and (found := self._known(id)):
             # It may have another endpoint, of before the connection was changed.
-            found = self._answered(self._wire.send("GET", f"Subscription/{known}"))
-            mine += [{**_document(found.content, self._wire.host), "id": known}] if found else []
-        return " and ".join(dict.fromkeys(filter(None, map(self._remove, mine))))
+            mine.append(found)
+        return self._remove_all(mine)
 
     def _active(self, found: Resource, known: dict[str, Any]) -> Subscribed:
         """What was lost is read now that messages come again; when half of its time is over, it is renewed."""
-        self._remove_all([each for each in self._to_our_endpoint() if each["id"] != found["id"]])
         now, end = datetime.now(UTC), found.get("end")
         due = _moment(known.get("renew_at"))
         if end != known.get("end"):
@@ -108,6 +120,7 @@ class Keeper:
             "looked_at": now.isoformat(),
         }  # fmt: skip
         said = None if told is None else partial(behind, found["id"], told)
+        self._remove_others(found["id"])
         return Subscribed(here, _LOOK_S, gap=known["lost"], did=did, said=said)
 
     def _counted(self, id: str) -> int | None:
@@ -174,24 +187,40 @@ class Keeper:
         return {**made, "criteria": topic.topic, "meta": {"profile": [f"{_GUIDE}/backport-subscription"]}}
 
     def _found(self, id: str | None) -> Resource | None:
-        """The Subscription that is known, else one to our endpoint that was made before; others to it are taken away."""
-        if id is not None:
-            response = self._answered(self._wire.send("GET", f"Subscription/{id}"))
-            if response is not None:
-                return {**_document(response.content, self._wire.host), "id": id}
-        every = sorted(self._to_our_endpoint(), key=lambda each: (each.get("status") == "off", str(each["id"])))
-        if not every:
-            return None
-        self._remove_all(every[1:])
-        return every[0]
+        """The Subscription that is known, else one of ours that was made before."""
+        if id is not None and (known := self._known(id)):
+            return known
+        return min(self._made(), key=lambda each: (each.get("status") == "off", str(each["id"])), default=None)
 
-    def _remove_all(self, surplus: Iterable[Resource]) -> None:
-        """Takes away what else tells the flow: of two processes that look after it in turn, each may have made one."""
-        for each in surplus:
+    def _known(self, id: str) -> Resource | None:
+        """The Subscription with that id, if it is ours: where the connection leads elsewhere, it may be another application's."""
+        response = self._answered(self._wire.send("GET", f"Subscription/{id}"))
+        if response is None:
+            return None
+        found = {**_document(response.content, self._wire.host), "id": id}
+        endpoint = _endpoint_of(found)
+        ours = endpoint == self._endpoint or (found.get("reason") == _REASON and endpoint.endswith(self._hook))
+        return found if ours else None
+
+    def _remove_others(self, id: str) -> None:
+        """Takes away what else of ours tells the flow: of two processes that look after it in turn, each may have made one."""
+        try:
+            self._remove_all([each for each in self._made() if each["id"] != id])
+        except (Misconfigured, Unavailable) as error:
+            log().warning("subscription_left_behind", reason=str(error))
+
+    def _remove_all(self, found: Iterable[Resource]) -> str:
+        """What was done to take them away; one that cannot be taken away keeps no other from it."""
+        did, failed = list[str](), list[Misconfigured | Unavailable]()
+        for each in found:
             try:
-                self._remove(each)
-            except Misconfigured as error:
-                log().warning("subscription_left_behind", reason=str(error))
+                did.append(self._remove(each))
+            except (Misconfigured, Unavailable) as error:
+                failed.append(error)
+        if failed:
+            # Where time may still cure one, all are tried again.
+            raise next((error for error in failed if isinstance(error, Unavailable)), failed[0])
+        return " and ".join(dict.fromkeys(filter(None, did)))
 
     def _remove(self, found: Resource) -> str:
         """What was done to take it away; a server that deletes none may switch it off."""
@@ -205,12 +234,12 @@ class Keeper:
         self._write("PUT", path, {**self._wanted("off"), "id": found["id"]}, found)
         return "switched off"
 
-    def _to_our_endpoint(self) -> Iterator[Resource]:
+    def _made(self) -> Iterator[Resource]:
+        """Those to our endpoint that we made: others may be made by hand."""
         # Where the server cannot search by it, all are looked at.
         given = [("url", self._endpoint)] if "url" in declared(self._wire.capabilities, "Subscription") else []
         for each in resources(self._wire, "Subscription", given):
-            channel = each.get("channel")
-            if isinstance(channel, dict) and channel.get("endpoint") == self._endpoint:
+            if _endpoint_of(each) == self._endpoint and each.get("reason") == _REASON:
                 yield each
 
     def _write(self, method: str, path: str, resource: Resource, before: Resource | None = None) -> str:
@@ -284,6 +313,11 @@ def resources(wire: Wire, type: str, parameters: list[tuple[str, str]]) -> Itera
         except Ended:
             raise Unavailable(f"{wire.host} ended a search before its last page") from None
     raise Unavailable(f"{wire.host} gives pages without end")
+
+
+def _endpoint_of(subscription: Resource) -> str:
+    channel = subscription.get("channel")
+    return str(channel.get("endpoint")) if isinstance(channel, dict) else ""
 
 
 def _document(data: bytes, host: str) -> Resource:

@@ -16,7 +16,7 @@ from fieldline_connectors.fhir.send import Operation, Reply, Sender
 from fieldline_connectors.fhir.shapes import RETIRED, Resource, Unfit, merged, patient_of, provenance_of, shaped
 from fieldline_connectors.fhir.target import FhirTarget
 from fieldline_connectors.fhir.wire import BREAK_THE_GLASS, Wire
-from fieldline_core.errors import Misconfigured, Unavailable
+from fieldline_core.errors import FieldlineError, Misconfigured, Unavailable
 from fieldline_core.ports import Slice
 from fieldline_core.receipts import Outcome, Receipts, RowReceipt
 
@@ -100,9 +100,10 @@ class Write:
             if self._abilities.provenance == "searched":
                 self._look_for_provenances(found, [row for row in rows if row.position not in self._left])
             return found
-        except Unavailable as error:
+        except FieldlineError as error:
             # A search changes nothing, but what went before it may have.
-            raise type(error)(str(error), error.retry_after, sent=self._sender.changed) from None
+            error.sent = self._sender.changed
+            raise
 
     def _look_for_provenances(self, found: Mapping[int, Found], rows: Sequence[Row]) -> None:
         try:
@@ -179,7 +180,8 @@ class Write:
         writes = [each for each in answers if each[0].path.startswith(type) and not _takes_back(each[0])]
         if writes and all(_forbids(operation, reply) for operation, reply in writes):
             said = sentence(writes[0][1].body, writes[0][1].status, [*texts_in(writes[0][0].resource)])
-            raise Misconfigured(f"{self._wire.host} does not let us write {type}: check the scopes and rights of this app: {said}")
+            words = f"{self._wire.host} does not let us write {type}: check the scopes and rights of this app: {said}"
+            raise Misconfigured(words, sent=self._sender.changed)
 
     def _take(self, row: Row, operation: Operation, reply: Reply) -> None:
         """Notes what the server answered; a row that is not done is looked for again."""

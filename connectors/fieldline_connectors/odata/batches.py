@@ -13,6 +13,7 @@ import httpx
 import orjson
 
 from fieldline_connectors.http import IN_TURN, answer
+from fieldline_connectors.odata.errors import unsent
 from fieldline_connectors.odata.service import Client
 from fieldline_core.errors import FieldlineError, Unavailable
 
@@ -42,6 +43,7 @@ class Operation:
 class Reply:
     """What became of one operation; `shared` where a whole changeset failed and it is not said by whose fault.
 
+    `begun` is False where the service stopped at an error before it came to the operation.
     Header names are in lower case. Their values may hold any character: in a batch a location is written as its key is.
     """
 
@@ -49,6 +51,7 @@ class Reply:
     headers: Mapping[str, str]
     body: bytes
     shared: bool = False
+    begun: bool = True
 
     @property
     def unclear(self) -> bool:
@@ -63,8 +66,12 @@ class Reply:
 
     def response(self) -> httpx.Response:
         """The same as an answer to a request of its own."""
-        headers = {name: value for name, value in self.headers.items() if value.isascii()}
+        # The body is as it was before it was compressed.
+        headers = {name: value for name, value in self.headers.items() if value.isascii() and name.lower() != "content-encoding"}
         return httpx.Response(self.status, headers=headers, content=self.body, request=httpx.Request("GET", "https://service"))
+
+
+_NOT_BEGUN = Reply(424, {}, b"", begun=False)
 
 
 class Sender:
@@ -134,13 +141,16 @@ class Sender:
         headers = {**client.headers, "content-type": content_type, "accept": "application/json" if as_json else "multipart/mixed"}
         if client.service.v4:
             headers["prefer"] = "odata.continue-on-error"
-        # The outer status says only that the request was understood.
-        response = wire.accepted(wire.send("POST", "$batch", headers, body, self._patience()), reading=reading)
+        try:
+            # The outer status says only that the request was understood.
+            response = wire.accepted(wire.send("POST", "$batch", headers, body, self._patience()), reading=reading)
+        except Unavailable as error:
+            raise (unsent(error) if reading else error) from None
         try:
             if as_json:
                 found = _json_replies(groups, response.content)
             else:
-                found = _multipart_replies(groups, response.headers.get("content-type", ""), response.content)
+                found = _multipart_replies(groups, response.headers.get("content-type", ""), response.content, client.service.v4)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             raise Unavailable(f"{client.place}: the answer to a $batch cannot be read", sent=not reading) from None
         self._note(not reading, found.values())
@@ -173,14 +183,19 @@ def _wrapped(boundary: str, parts: Sequence[bytes]) -> bytes:
     return b"".join(b"--%b\r\n%b\r\n" % (boundary.encode(), part) for part in parts) + b"--%b--\r\n" % boundary.encode()
 
 
-def _multipart_replies(groups: Sequence[Group], content_type: str, content: bytes) -> dict[str, Reply]:
+def _multipart_replies(groups: Sequence[Group], content_type: str, content: bytes, v4: bool) -> dict[str, Reply]:
     outer = message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + content, policy=HTTP)
     found: dict[str, Reply] = {}
-    for group, part in zip(groups, _parts_of(outer), strict=False):
+    parts = _parts_of(outer)
+    for group, part in zip(groups, parts, strict=False):
         if part.get_content_maintype() == "multipart":
             found |= _of_changeset(group, _parts_of(part))
         else:
             found |= _of_group(group, _embedded_reply(part), _content_id(part))
+    last = [found[operation.id] for group in groups[: len(parts)][-1:] for operation in group if operation.id in found]
+    if v4 and not outer.defects and any(reply.status >= 300 and not reply.unclear for reply in last):
+        # A service that does not heed continue-on-error ends its answer at the first error, as V4 wants it.
+        found |= {operation.id: _NOT_BEGUN for group in groups[len(parts) :] for operation in group if operation.changes}
     return found
 
 
@@ -267,7 +282,10 @@ def _json_replies(groups: Sequence[Group], content: bytes) -> dict[str, Reply]:
 
 def _blame(group: Group, found: dict[str, Reply]) -> None:
     """In a changeset that failed, keeps the one answer that says why, or shares it among all."""
-    failed = [operation.id for operation in group if operation.id in found and found[operation.id].status >= 300]
+    answered = [operation.id for operation in group if operation.id in found]
+    failed = [id for id in answered if found[id].status >= 300]
+    if not failed and 0 < len(answered) < len(group):
+        raise ValueError("a changeset with too few answers")
     if not failed or len(group) == 1:
         return
     causes = [id for id in failed if found[id].status != 424] or failed

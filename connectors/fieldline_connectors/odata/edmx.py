@@ -22,6 +22,7 @@ _LONGEST_LINE = 100
 _NOTHING = EntityType("", (), {}, {})
 _QUALIFIED = frozenset({"Type", "BaseType", "EntityType", "Target", "Term", "Relationship"})
 _MOST_PROPERTIES = 5_000
+_MOST_IN_ALL = 500_000
 
 
 def local(element: Element) -> str:
@@ -136,11 +137,20 @@ def _missing(schemas: _Schemas, loaded: set[str]) -> str | None:
 def _entity_types(schemas: _Schemas) -> dict[str, EntityType]:
     """All entity types, each made once, with what it has of the one that it is based on."""
     types: dict[str, EntityType] = {}
+    size = 0
     for own in schemas.entity_types:
         for name, element in _lineage(schemas.entity_types, own):
             if name not in types:
-                types[name] = _entity_type(schemas, name, element, types.get(element.get("BaseType", ""), _NOTHING))
+                made = _entity_type(schemas, name, element, types.get(element.get("BaseType", ""), _NOTHING))
+                types[name], size = made, _bounded(size + len(made.properties) + len(made.navigations))
     return types
+
+
+def _bounded(size: int) -> int:
+    """The size; a short document may say much, as each type has what all those have that it is based on."""
+    if size > _MOST_IN_ALL:
+        raise Misconfigured(f"$metadata of the service has more than {_MOST_IN_ALL:,} properties in all: connect to a smaller one")
+    return size
 
 
 def _entity_type(schemas: _Schemas, name: str, element: Element, base: EntityType) -> EntityType:
@@ -232,10 +242,12 @@ def _navigation(schemas: _Schemas, element: Element) -> Navigation:
 
 
 def _entity_sets(schemas: _Schemas, types: Mapping[str, EntityType]) -> Iterator[tuple[str, EntitySet]]:
+    size = 0
     for container, box in schemas.containers.items():
         for element in children(box, "EntitySet"):
             kind = types.get(element.get("EntityType", ""))
             if kind is not None:
+                size = _bounded(size + len(kind.properties))
                 found = _entity_set(schemas.annotations, container, element, kind)
                 yield found.name, found
 

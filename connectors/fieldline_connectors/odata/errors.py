@@ -172,6 +172,11 @@ def translated(response: httpx.Response, place: str, *, reading: bool, values: C
     return Unavailable(f"{place}: {reason(response)}", sent=not reading)
 
 
+def unsent(error: Unavailable) -> Unavailable:
+    """The error of a question: whatever became of it, nothing was changed."""
+    return type(error)(str(error), error.retry_after)
+
+
 def after_others(error: FieldlineError) -> FieldlineError:
     """The error as it stands where something of the same write has arrived before it."""
     if isinstance(error, Unavailable):

@@ -114,13 +114,14 @@ class IdocWriter:
         while parts:
             part = parts.pop(0)
             try:
-                refusal = self._refusal(idoc, part, IN_TURN if done else {})
+                refusal = self._refusal(idoc, part, IN_TURN if some else {})
             except FieldlineError as error:
-                if self._port.status or not (done or error.sent):
-                    raise after_others(error) if done or some else error from None
+                if self._port.status or not (some or error.sent):
+                    raise after_others(error) if some else error from None
                 return {**done, **_given_up(error, part, parts)}
             if refusal is None:
                 done |= dict.fromkeys((row.position for row in part), _ACCEPTED)
+                some = True
             elif len(part) == 1:
                 done[part[0].position] = RowReceipt(Outcome.REFUSED, refusal)
             else:
@@ -149,12 +150,7 @@ class IdocWriter:
         if status is None:
             return {}
         found: dict[str, str] = {}
-        try:
-            records = records_with(status_reading(self._client, status), [row.mark for row in rows])
-        except Unavailable as error:
-            # It is asked only of IDocs that may have been sent: that they cannot be seen now does not mean that they were not.
-            raise type(error)(str(error), error.retry_after, sent=True) from None
-        for record in records:
+        for record in records_with(status_reading(self._client, status), [row.mark for row in rows]):
             mark, state = (str(at(record, (name,)) or "").strip() for name in (status.reference, status.status))
             found[mark] = _POSTED if found.get(mark) == _POSTED else state.zfill(2)
         return found

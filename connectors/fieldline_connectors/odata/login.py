@@ -9,7 +9,7 @@ import httpx
 from pydantic import Field, HttpUrl, model_validator
 
 from fieldline_connectors.http import UNTHROTTLED, Token, token_of
-from fieldline_connectors.odata.saml import SamlSigner, issued
+from fieldline_connectors.odata.saml import XML_TEXT, SamlSigner, issued
 from fieldline_core.errors import Misconfigured
 from fieldline_core.ports import Document
 from fieldline_core.secret import Secret
@@ -50,7 +50,7 @@ class SamlBearer(Document):
     """This way of signing in."""
     token_url: HttpUrl = Field(examples=["https://s4.example/sap/bc/sec/oauth2/token"])
     """Where tokens are given out."""
-    client_id: str = Field(min_length=1, max_length=512)
+    client_id: str = Field(min_length=1, max_length=512, pattern=XML_TEXT)
     """Id of the OAuth client."""
     client_secret: Secret
     """Secret of the OAuth client."""

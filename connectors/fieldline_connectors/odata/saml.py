@@ -8,8 +8,8 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import load_pem_x509_certificate
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
 from pydantic import Field
 
 from fieldline_core.errors import Misconfigured
@@ -21,20 +21,24 @@ _CLOCKS_DIFFER = timedelta(minutes=1)
 _SAML = "urn:oasis:names:tc:SAML:2.0:assertion"
 _DSIG = "http://www.w3.org/2000/09/xmldsig#"
 _BEARER = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
+XML_TEXT = r"^[^\x00-\x08\x0a-\x1f\x7f\ufffe\uffff]+$"
+"""What may stand in an assertion: a line without characters that XML does not have."""
 
 
 class SamlSigner(Document):
     """What Fieldline puts into an assertion that it issues itself, and signs with a key that the system trusts."""
 
-    issuer: str = Field(min_length=1, max_length=1_024, examples=["fieldline.example"])
+    issuer: str = Field(min_length=1, max_length=1_024, pattern=XML_TEXT, examples=["fieldline.example"])
     """Name of the issuer, as the system has it among its trusted providers (transaction SAML2, *OAuth 2.0 identity providers*)."""
-    audience: str = Field(min_length=1, max_length=1_024, examples=["S4H_100"])
+    audience: str = Field(min_length=1, max_length=1_024, pattern=XML_TEXT, examples=["S4H_100"])
     """Name of the system's own provider (transaction SAML2, *local provider*)."""
-    name_id: str = Field(min_length=1, max_length=256, examples=["FIELDLINE"])
+    name_id: str = Field(min_length=1, max_length=256, pattern=XML_TEXT, examples=["FIELDLINE"])
     """The technical user, as `name_id_format` says."""
-    name_id_format: str = Field("urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified", min_length=1, max_length=256)
+    name_id_format: str = Field(
+        "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified", min_length=1, max_length=256, pattern=XML_TEXT
+    )
     """What the name is: a user name, or such as `urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress`."""
-    recipient: str | None = Field(None, min_length=1, max_length=2_048)
+    recipient: str | None = Field(None, min_length=1, max_length=2_048, pattern=XML_TEXT)
     """Address that the assertion is for; where it is left out, the `token_url`."""
     certificate: Secret
     """The certificate that the system trusts, in PEM."""
@@ -45,7 +49,7 @@ class SamlSigner(Document):
 def issued(signer: SamlSigner, client_id: str, token_url: str, key: str, certificate: str) -> str:
     """A new assertion in base64url; raises Misconfigured where it cannot be signed."""
     root = _assertion(signer, client_id, signer.recipient or token_url, datetime.now(UTC))
-    signed = _signed(tostring(root), f"#{root.get('ID')}", _key_of(key, certificate), certificate)
+    signed = _signed(tostring(root), f"#{root.get('ID')}", *_pair(key, certificate))
     return base64.urlsafe_b64encode(signed).decode().rstrip("=")
 
 
@@ -83,16 +87,17 @@ def _written(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _key_of(key: str, certificate: str) -> RSAPrivateKey:
-    """The key, which must be that of the certificate."""
+def _pair(key: str, certificate: str) -> tuple[RSAPrivateKey, str]:
+    """The key, and the certificates as the signing package reads them; the first must be that of the key."""
     try:
         found = load_pem_private_key(key.encode(), None)
-        fits = load_pem_x509_certificate(certificate.encode()).public_key() == found.public_key()
+        chain = load_pem_x509_certificates(certificate.encode())
+        fits = chain[0].public_key() == found.public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm):
         fits = False
     if not fits or not isinstance(found, RSAPrivateKey):
         raise Misconfigured("certificate and private_key of `issue` do not fit together, or are no RSA in PEM without a password")
-    return found
+    return found, "".join(each.public_bytes(Encoding.PEM).decode() for each in chain)
 
 
 def _signed(document: bytes, reference: str, key: RSAPrivateKey, certificate: str) -> bytes:

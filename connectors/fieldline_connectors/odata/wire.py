@@ -12,7 +12,7 @@ import httpx
 
 from fieldline_connectors.http import Throttle, Token, TokenAuth, Tokens, guarded_client
 from fieldline_connectors.odata.config import OdataConfig
-from fieldline_connectors.odata.errors import translated
+from fieldline_connectors.odata.errors import translated, unsent
 from fieldline_connectors.odata.login import Basic, Certificate, ClientCredentials, SamlBearer, identify, secrets_of, sign_in
 from fieldline_core import crash
 from fieldline_core.errors import Misconfigured, Unavailable
@@ -137,7 +137,10 @@ class Wire:
         writing = method not in _SAFE
         if writing:
             crash.point("odata.send:before")
-        response = self._client.send(request, auth=self._auth)
+        try:
+            response = self._client.send(request, auth=self._auth)
+        except Unavailable as error:
+            raise (error if writing else unsent(error)) from None
         if writing:
             crash.point("odata.send:after")
         self._keep_cookies(response)

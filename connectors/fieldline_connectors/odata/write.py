@@ -1,9 +1,11 @@
 """Writing a slice: records are read, compared, and changed under their ETag; bad rows are set aside, the others written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from fieldline_connectors.http import wait_asked
+from fieldline_connectors.masking import telling, words_of
 from fieldline_connectors.odata.answers import Record, etag_of
 from fieldline_connectors.odata.batches import Operation, Reply
 from fieldline_connectors.odata.changesets import Changesets, Told
@@ -65,8 +67,9 @@ class _Attempt:
         self._slice = slice
         self._shape = shape
         self._dedupes = self.target.operation != "create" or bool(self.target.marker) or client.repeatable(self.target.entity_set)
-        self._changes = Changesets(client, once=not self._dedupes)
+        self._changes = Changesets(client, self._seen, once=not self._dedupes)
         self._doubtful: list[tuple[Row, Fault]] = []
+        self._maybe_ours: set[int] = set()
         self._rows, self._done = shape.ready(slice)
 
     def changed(self) -> Receipts:
@@ -78,6 +81,7 @@ class _Attempt:
             operations = self._decided(rows)
             told = self._changes.told([operation for operation, _ in operations.values()])
             rows = [row for operation, row in operations.values() if self._again(row, told.get(operation.id))]
+            self._maybe_ours |= {row.position for row in rows if told.get(str(row.position)) is None}
         words = f"writing to {self.target.entity_set}: its records keep changing while they are written"
         raise Unavailable(words, sent=self._changes.changed)
 
@@ -147,8 +151,8 @@ class _Attempt:
         record = found[0]
         if self._shape.is_as(record, row.values):
             # After an earlier attempt it is our own write, unless it was like this from the beginning.
-            ours = self._slice.fence > 1 and bool(row.before) and not self._shape.is_as_before(record, row)
-            return _WRITTEN if ours else _UNCHANGED
+            earlier = self._slice.fence > 1 and bool(row.before) and not self._shape.is_as_before(record, row)
+            return _WRITTEN if earlier or row.position in self._maybe_ours else _UNCHANGED
         if not self._shape.is_as_before(record, row):
             return CHANGED
         return self._change(row, record)
@@ -199,43 +203,68 @@ class _Attempt:
         why = fault(told.status, told.headers.get("content-type", ""), told.body)
         # A row that is surely not there may wait, as long as no repeat of the others doubles anything.
         if why.busy and (self._dedupes or not self._changes.changed):
-            words = f"writing to {self.target.entity_set}: {why.sentence(_texts(row))}"
+            words = f"writing to {self.target.entity_set}: {self._said(row, why)}"
             raise Unavailable(words, wait_asked(told.response()), sent=self._changes.changed)
         self._refuse(row, told, why)
         return False
 
     def _refuse(self, row: Row, reply: Reply, why: Fault) -> None:
-        if why.status == 428:
-            raise Misconfigured(f"writing to {self.target.entity_set}: the service wants an ETag and gives none when it is read")
+        if why.status == 428 and self._dedupes:
+            words = f"writing to {self.target.entity_set}: the service wants an ETag and gives none when it is read"
+            raise Misconfigured(words, sent=self._changes.changed)
         if reply.unclear:
             self._doubtful.append((row, why))
         elif why.status in (404, 410) and self.target.operation == "update":
             self._done[row.position] = NO_ROW
         else:
-            self._done[row.position] = _refused(row, why)
+            self._done[row.position] = self._refused(row, why)
 
     def _look_for_doubtful(self) -> None:
         """Says of each row in which the service failed whether it was written all the same, as far as that can be seen."""
-        rows = [row for row, _ in self._doubtful]
-        there: set[int] | None = None
-        if rows and self.target.operation != "create":
-            records = self._records(rows)
-            there = {row.position for row in rows if any(self._shape.is_as(each, row.values) for each in records.get(row.key, []))}
-        elif rows and self.target.marker:
-            marked = self._marked(rows)
-            there = {row.position for row in rows if marker_of(self._slice, row) in marked}
+        there = self._there([row for row, _ in self._doubtful])
         for row, why in self._doubtful:
             if there is None:
-                words = (
-                    f"the service failed while it added the record, which may be there: {why.sentence(_texts(row))}: look for it"
-                )
+                words = f"the service failed while it added the record, which may be there: {self._said(row, why)}: look for it"
                 self._done[row.position] = RowReceipt(Outcome.UNKNOWN, words)
             else:
-                self._done[row.position] = _WRITTEN if row.position in there else _refused(row, why)
+                self._done[row.position] = _WRITTEN if there.get(row.position) else self._refused(row, why)
 
+    def _there(self, rows: Sequence[Row]) -> dict[int, bool] | None:
+        """The rows that have a record, and whether it is as they say; None where that cannot be seen."""
+        if not rows:
+            return {}
+        if self.target.operation != "create":
+            records = self._records(rows)
+            return {
+                row.position: any(self._shape.is_as(each, row.values) for each in records[row.key])
+                for row in rows
+                if row.key in records
+            }
+        if self.target.marker:
+            marked = self._marked(rows)
+            return {row.position: True for row in rows if marker_of(self._slice, row) in marked}
+        return None
 
-def _refused(row: Row, why: Fault) -> RowReceipt:
-    return RowReceipt(Outcome.REFUSED, f"the service refused the row: {why.sentence(_texts(row))}")
+    def _seen(self, operations: Sequence[Operation]) -> Mapping[str, RowReceipt | None]:
+        """Of changes that may have been made, those that were; None for a record that is there, and otherwise than we added it."""
+        methods = {operation.id: operation.method for operation in operations}
+        rows = [row for row in self._rows if str(row.position) in methods]
+        self._maybe_ours |= {row.position for row in rows}
+        there = self._there(rows) or {}
+        done = {str(position): _WRITTEN if as_sent else None for position, as_sent in there.items()}
+        # A change that was not made may be sent again as it is; a record that was added may not.
+        return {id: receipt for id, receipt in done.items() if receipt or methods[id] == "POST"}
+
+    def _refused(self, row: Row, why: Fault) -> RowReceipt:
+        return RowReceipt(Outcome.REFUSED, f"the service refused the row: {self._said(row, why)}")
+
+    def _said(self, row: Row, why: Fault) -> str:
+        """The service's reason without a value of any row: one answer may stand for many, and speak of another row."""
+        return why.sentence([*_texts(row), *(word for word in words_of(why.words) if word.lower() in self._telling)])
+
+    @cached_property
+    def _telling(self) -> frozenset[str]:
+        return telling(text for row in self._rows for text in _texts(row))
 
 
 def _texts(row: Row) -> list[str]:

@@ -19,6 +19,7 @@ from fieldline_core.pipeline.records import scalar_text
 from fieldline_core.store import Row, Transaction
 
 _MOST = 10_000
+_MOST_NAMED = 10
 _ALIKE = ("chunk_id", "stage", "write_name", "seq")
 
 
@@ -27,7 +28,8 @@ def replay(engine: Engine, flow: str, by: str, *, ids: Sequence[int] | None = No
     """Runs open dead letters of a flow again and returns the run (None where only writes went on) and their number.
 
     Rows whose write has an unknown outcome are sent again as the same effect, so that one that did arrive is not doubled; with
-    `anew` a person says that it did not, and they go the way of the others.
+    `anew` a person says that it did not, and they go the way of the others: all rows of that write together, as it must not be
+    sent again for some of them.
     The others are decided anew from their source values, under the flow's current release, as decisions of their first time:
     a newer one stands.
     A refused write is decided for that write alone.
@@ -38,6 +40,8 @@ def replay(engine: Engine, flow: str, by: str, *, ids: Sequence[int] | None = No
         letters = _lock(tx, flow, ids, reason)
         if edits is not None and len(letters) != 1:
             raise Rejected("one dead letter at a time can be edited")
+        if anew:
+            _refuse_parts(tx, letters)
         same = set() if anew or edits is not None else {each["effect_id"] for each in letters if each["effect_state"] == "unknown"}
         count = sum(_reopen(tx, effect, by, why) for effect in sorted(same))
         others = [letter for letter in letters if letter["effect_id"] not in same]
@@ -65,6 +69,14 @@ def _lock(tx: Transaction, flow: str, ids: Sequence[int] | None, reason: str | N
     if missing:
         raise Misconfigured(f"dead letter {min(missing)} of the flow {flow} is not open: see 'fieldline dead-letters'")
     return letters
+
+
+def _refuse_parts(tx: Transaction, letters: Sequence[Row]) -> None:
+    ids = [letter["id"] for letter in letters]
+    unknown = {letter["effect_id"] for letter in letters if letter["effect_state"] == "unknown"}
+    if others := [row["id"] for row in tx.all("dead_letters.beside", ids=ids, effects=sorted(unknown))]:
+        named = f"{', '.join(map(str, others[:_MOST_NAMED]))}{' and others' if len(others) > _MOST_NAMED else ''}"
+        raise Rejected(f"a write of unknown outcome is decided anew as a whole: replay {named} with --anew as well, or discard it")
 
 
 def _reopen(tx: Transaction, effect_id: int, by: str, why: str) -> int:

@@ -43,7 +43,7 @@ def settle(
         if claim["undo_of"] is None:
             letters = [dead_row(engine, claim, release, batch, row, "write", r.reason, claim["id"]) for row, r in dead.items()]
             tx.many("dead_letters.add", letters)
-            read_touched_again(engine, tx, claim, release, batch.keys, receipts)
+            read_touched_again(engine, tx, claim, release, batch, receipts)
         chunk = tx.one("chunks.settle", id=claim["chunk_id"], **counts)
         others = dict(Counter(r.outcome.value for r in receipts.others.values()))
         detail = {"flow": release.flow.flow, "effect": claim["key"], "batch": sealed.batch, "others": others, **_undo(claim)}

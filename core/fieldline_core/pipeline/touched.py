@@ -8,24 +8,30 @@ import polars as pl
 from fieldline_core.batch import Batch
 from fieldline_core.flow import Release
 from fieldline_core.pipeline.chunks import add_chunk, standing_run
+from fieldline_core.pipeline.dead import dead_row
 from fieldline_core.pipeline.engine import Engine
 from fieldline_core.receipts import TOUCHED, Receipts
 from fieldline_core.store import Row, Transaction, uuid_array
 
 _WAIT_S = 10.0
 """Longer than somebody's next click, or an org's own automation, takes: each further touch means another decision."""
+_EDITED = "somebody changed the record before a person's edit of it was written: look at it, and replay this to write the edit"
 
 
-def read_touched_again(engine: Engine, tx: Transaction, claim: Row, release: Release, keys: pl.Series, receipts: Receipts) -> None:
+def read_touched_again(engine: Engine, tx: Transaction, claim: Row, release: Release, batch: Batch, receipts: Receipts) -> None:
     """Has the engine itself read touched records again, in the transaction that says that they were left alone.
 
     It waits for no reading of the source: one that saw the touch may have been before this, when there was nothing to decide.
-    Other writes of the flow have had their decision, and are not made again.
+    Other writes of the flow have had their decision, and are not made again. What a person edited is not in the source: that
+    becomes a dead letter.
     """
     rows = sorted(row for row, receipt in receipts.others.items() if receipt == TOUCHED)
     if not rows:
         return
-    body = engine.keyring.seal(Batch(keys[rows].alias("key"), pl.DataFrame()).to_bytes(), "chunk")
+    if tx.one("chunks.edited", id=claim["seq"]) is not None:
+        tx.many("dead_letters.add", [dead_row(engine, claim, release, batch, row, "write", _EDITED, claim["id"]) for row in rows])
+        return
+    body = engine.keyring.seal(Batch(batch.keys[rows].alias("key"), pl.DataFrame()).to_bytes(), "chunk")
     write = claim["write_name"] if len(release.flow.writes) > 1 else None
     # In the place of the decision that was left: one that was made since is newer, and stands.
     place = {"seq": claim["seq"], "replay_of": claim["chunk_id"], "only_write": write, "wait_s": _WAIT_S}

@@ -15,6 +15,7 @@ from fieldline_server.cli.show import note, show_table
 
 if TYPE_CHECKING:
     from fieldline_core.pipeline.engine import Engine
+    from fieldline_core.settings import Settings
     from fieldline_server.demo_ehr import Ehr
     from fieldline_server.demo_org import Org
     from fieldline_server.demo_sap import Sap
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _EVENTS_WITHIN_S = 60.0
 # Nothing is under way when the demo ends, and nothing of it is kept: there is nothing to wait for.
-_GRACE_S = 1.0
+_GRACE_S = 0.0
 _COUNTS = ("rows", "scored", "held", "skipped", "written", "refused", "left_alone", "dead", "open_chunks")
 
 
@@ -66,28 +67,33 @@ def show_demo(*, leave: bool, rows: int | None) -> None:
         customer = Inbox(examples) if why else Databases(directory / "erp", examples, rows)
         sap = Sap(directory, examples, rows, alone=bool(why))
         systems = Systems(customer, Org(directory, examples, rows), Ehr(directory, examples, rows), sap)
-        running = _start(stack, directory, systems)
+        running = _start(stack, directory, systems, examples)
         note(f"up after {time.monotonic() - begun:.1f} s")
-        _run(stack, running, systems, examples)
+        _run(running, systems, examples)
         note(f"done after {time.monotonic() - begun:.1f} s")
         if not leave:
             note("everything stays up until Ctrl-C")
             running.wait()
 
 
-def _start(stack: ExitStack, directory: Path, systems: Systems) -> "Running":
+def _start(stack: ExitStack, directory: Path, systems: Systems, examples: Path) -> "Running":
     """Fieldline, and the customer's systems beside it, started at the same time."""
-    from fieldline_core.logs import configure_logs
     from fieldline_server.demo import demo_settings
-    from fieldline_server.up import installation
 
-    configure_logs("error")
     note("starting PostgreSQL, Redis, API, relay and workers, and the systems that they work for")
     settings, env = demo_settings(directory)
     stack.callback(_stop, systems)
     with ThreadPoolExecutor(len(systems)) as pool:
         started = [pool.submit(system.start) for system in systems]
-        running = stack.enter_context(installation(settings, workers=2, env=env, grace_s=_GRACE_S))
+        # Only now: to import this takes as long as the systems take to start.
+        from fieldline_core.logs import configure_logs
+        from fieldline_server.up import installation
+
+        configure_logs("error")
+        up = installation(
+            settings, workers=2, env=env, grace_s=_GRACE_S, meanwhile=lambda at: _import_models(at, examples, systems)
+        )  # fmt: skip
+        running = stack.enter_context(up)
         for each in started:
             each.result()
     return running
@@ -99,15 +105,29 @@ def _stop(systems: Systems) -> None:
         list(pool.map(lambda system: system.stop(), systems))
 
 
-def _run(stack: ExitStack, running: "Running", systems: Systems, examples: Path) -> None:
-    from fieldline_server.cli.session import engine, registry
-    from fieldline_server.demo import check_store, load_examples
+def _import_models(settings: "Settings", examples: Path, systems: Systems) -> None:
+    from fieldline_server.cli.session import engine
+    from fieldline_server.demo import import_models
+
+    with engine(settings) as opened:
+        import_models(opened, examples, systems)
+
+
+def _run(running: "Running", systems: Systems, examples: Path) -> None:
+    from fieldline_server.cli.session import engine
+
+    with engine(running.settings) as opened:
+        _run_flows(opened, running, systems, examples)
+
+
+def _run_flows(opened: "Engine", running: "Running", systems: Systems, examples: Path) -> None:
+    from fieldline_server.cli.session import registry
+    from fieldline_server.demo import check_store, publish_examples
     from fieldline_server.demo_systems import BIKES
 
-    opened = stack.enter_context(engine(running.settings))
     customer, org, ehr, sap = systems
     ehr.api_url = running.api_url
-    load_examples(opened, registry(opened), examples, systems)
+    publish_examples(opened, registry(opened), systems)
     done = [_run_bikes(opened, customer)] if BIKES in customer.flows else []
     done.append(_run_lab(opened, running, customer, examples))
     asked = _ask_for_runs(opened, sap, org, ehr)

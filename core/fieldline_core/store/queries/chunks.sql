@@ -111,6 +111,10 @@ FROM chunk c JOIN flow f ON f.id = c.flow_id
 WHERE c.tenant_id = %(tenant)s AND (%(run)s::bigint IS NULL OR c.run_id = %(run)s) AND c.id > %(after)s
 ORDER BY c.id LIMIT %(limit)s
 
+-- name: edited
+-- The chunk of a number that orders decisions, where a person has edited its record: else it is that of a first time.
+SELECT id FROM chunk WHERE id = %(id)s AND tenant_id = %(tenant)s AND replay_of IS NOT NULL
+
 -- name: next
 -- The id of a chunk that is scored before it is stored, and the decision's clock.
 SELECT nextval(pg_get_serial_sequence('chunk', 'id')) AS id, now() AS clock

@@ -34,6 +34,12 @@ WHERE l.tenant_id = %(tenant)s AND l.state = 'open' AND (%(ids)s::bigint[] IS NU
     AND f.name = %(flow)s AND (%(reason)s::text IS NULL OR l.reason = %(reason)s)
 ORDER BY l.chunk_id, l.stage, l.write_name, l.id LIMIT %(limit)s FOR UPDATE OF l
 
+-- name: beside
+-- Other open dead letters of the same effects.
+SELECT id FROM dead_letter
+WHERE tenant_id = %(tenant)s AND effect_id = ANY(%(effects)s) AND state = 'open' AND NOT id = ANY(%(ids)s)
+ORDER BY id LIMIT 11
+
 -- name: end
 -- Marks dead letters as replayed or discarded.
 UPDATE dead_letter SET state = %(state)s, ended_at = now(), ended_by = %(by)s, ended_why = %(why)s, replay_run = %(replay_run)s

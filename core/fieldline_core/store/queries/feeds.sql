@@ -8,7 +8,8 @@ WHERE f.tenant_id = %(tenant)s AND (l.listens
 
 -- name: place
 -- The place of a flow, and what it belongs to; that of a subscription that was taken away belongs to nothing.
-SELECT topic, cursor, version FROM feed WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND topic <> ''
+SELECT d.flow_id, d.topic, d.cursor, d.version, f.name AS flow FROM feed d JOIN flow f ON f.id = d.flow_id
+WHERE d.tenant_id = %(tenant)s AND d.flow_id = %(flow)s AND d.topic <> ''
 
 -- name: topics
 -- What a flow has listened to, each with the newest release that did.
@@ -19,7 +20,13 @@ GROUP BY 2, 3
 
 -- name: leave
 -- Forgets a place whose subscription is no more, but not what was missed, where nobody has moved it meanwhile.
-UPDATE feed SET topic = '', cursor = NULL, told = NULL, version = version + 1, failing_since = NULL, last_error = NULL
+UPDATE feed SET topic = %(topic)s, cursor = %(cursor)s, told = NULL, version = version + 1, failing_since = NULL,
+    last_error = NULL
+WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND version = %(version)s
+
+-- name: turn
+-- Keeps a place for another topic of the same system, whose subscription goes on, where nobody has moved it meanwhile.
+UPDATE feed SET topic = %(topic)s, version = version + 1
 WHERE tenant_id = %(tenant)s AND flow_id = %(flow)s AND version = %(version)s
 
 -- name: begin

@@ -245,7 +245,15 @@ def test_a_subscription_is_made_once_and_kept_whatever_becomes_of_it(server: Ser
         server.create({name: value for name, value in mine()[0].items() if name not in ("id", "meta")})
         assert [each.did for each in looks(connector, topic, place, 1)[0]] == [""]
         assert [each["id"] for each in mine()] == [kept["id"]]
+
+        # Another installation took it for its own: a copy of this one's database, which others call elsewhere.
+        elsewhere = {**kept["channel"], "endpoint": "https://staging.example/hooks/bmi"}
+        server.fhir.put(f"/Subscription/{kept['id']}", json={**kept, "channel": elsewhere})
+        found, place = looks(connector, topic, place, 4)
+        assert ([each.did for each in found], found[-1].gap) == (["", "made", "activated", ""], True)
+        assert "no longer at the server" in found[0].problem
         assert connector.unsubscribe(topic, "bmi", place) == "taken away"
+        assert server.find("Subscription", url=elsewhere["endpoint"]) == [kept["id"]]
 
 
 def test_a_server_that_deletes_no_subscription_switches_it_off_or_is_told(server: Server) -> None:

@@ -149,6 +149,17 @@ def test_a_row_that_is_busy_does_not_have_a_lost_one_added_again(version: int) -
     assert shop.column("partner", "Tasks") == ["P02", "P03"]
 
 
+@both
+def test_without_batches_each_change_is_judged_by_its_own_answer(version: int) -> None:
+    shop = filled(version, 0)
+    with connected(shop, batch="none", changeset_rows=5) as connector:
+        shop.answers += [{"on": "POST Tasks", "status": 400}, {"on": "POST Tasks", "lost": True}]
+        told = outcomes(write(connector, rows(4)))
+    assert told[:2] == [REFUSED, UNKNOWN]
+    assert shop.column("partner", "Tasks") == ["P01"]
+    assert told[2:] == [REFUSED, REFUSED]
+
+
 @pytest.mark.parametrize("marker", [None, "mark"])
 def test_an_answer_that_a_json_batch_leaves_out_does_not_have_its_row_added_again(marker: str | None) -> None:
     shop = filled(4, 0)

@@ -57,20 +57,22 @@ class Keeper:
         if words := _undeclared(self._wire):
             raise Misconfigured(words)
         # Without a Subscription of ours, what changed since the flow listened to something else has not been told.
-        known = {"id": None, "asked": "", "lost": place is not None, "tries": 0, **(place or {})}
-        found = self._found(known["id"])
+        known = {"id": None, "asked": "", "lost": place is not None, "tries": 0, "endpoint": None, **(place or {})}
+        found = self._found(known["id"], known["endpoint"])
         if found is None:
             if known["id"] is not None and not known["lost"]:
                 return Subscribed({**known, "lost": True}, 0.0, problem="its Subscription is no longer at the server")
             id = self._write("POST", "Subscription", self._wanted("requested"))
             # A server may hide what it has made: it is not made again and again at once.
             tries = min(known["tries"] + 1, _MOST_TRIES)
-            return Subscribed({**known, "id": id, "asked": self._asked, "tries": tries}, _wait(tries - 1), did="made")
+            here = {**known, "id": id, "asked": self._asked, "tries": tries, "endpoint": None}
+            return Subscribed(here, _wait(tries - 1), did="made")
         if (found["id"], self._asked) != (known["id"], known["asked"]):
             # Made by a look that did not live to say so, or for what the flow or its connection said before.
             did = self._ask(found, "requested", "changed")
             lost = known["lost"] or known["id"] is not None
-            return Subscribed({**known, "id": found["id"], "asked": self._asked, "lost": lost}, _SOON_S, did=did)
+            here = {**known, "id": found["id"], "asked": self._asked, "lost": lost, "endpoint": None}
+            return Subscribed(here, _SOON_S, did=did)
         match found.get("status"):
             case "active":
                 return self._active(found, known)
@@ -96,7 +98,7 @@ class Keeper:
 
     def _take_away(self, place: Cursor) -> str:
         mine, id = [*self._made()], place.get("id")
-        if id and id not in [each["id"] for each in mine] and (found := self._known(id)):
+        if id and id not in [each["id"] for each in mine] and (found := self._known(id, place.get("endpoint"))):
             # It may have another endpoint, of before the connection was changed.
             mine.append(found)
         return self._remove_all(mine)
@@ -117,7 +119,7 @@ class Keeper:
             told = count
         here = {
             **known, "lost": False, "tries": 0, "end": end, "renew_at": due and due.isoformat(), "counted": count,
-            "looked_at": now.isoformat(),
+            "looked_at": now.isoformat(), "endpoint": _endpoint_of(found),
         }  # fmt: skip
         said = None if told is None else partial(behind, found["id"], told)
         self._remove_others(found["id"])
@@ -186,20 +188,24 @@ class Keeper:
         channel["_payload"] = _extended("backport-payload-content", valueCode="id-only")
         return {**made, "criteria": topic.topic, "meta": {"profile": [f"{_GUIDE}/backport-subscription"]}}
 
-    def _found(self, id: str | None) -> Resource | None:
+    def _found(self, id: str | None, endpoint: str | None) -> Resource | None:
         """The Subscription that is known, else one of ours that was made before."""
-        if id is not None and (known := self._known(id)):
+        if id is not None and (known := self._known(id, endpoint)):
             return known
         return min(self._made(), key=lambda each: (each.get("status") == "off", str(each["id"])), default=None)
 
-    def _known(self, id: str) -> Resource | None:
-        """The Subscription with that id, if it is ours: where the connection leads elsewhere, it may be another application's."""
+    def _known(self, id: str, endpoint: str | None) -> Resource | None:
+        """The Subscription with that id, if it is ours: where the connection leads elsewhere, it may be another application's.
+
+        Once it has told an `endpoint`, it is ours only while it tells that one: one that others took over tells us nothing.
+        """
         response = self._answered(self._wire.send("GET", f"Subscription/{id}"))
         if response is None:
             return None
         found = {**_document(response.content, self._wire.host), "id": id}
-        endpoint = _endpoint_of(found)
-        ours = endpoint == self._endpoint or (found.get("reason") == _REASON and endpoint.endswith(self._hook))
+        told = _endpoint_of(found)
+        made = told == endpoint if endpoint else found.get("reason") == _REASON and told.endswith(self._hook)
+        ours = told == self._endpoint or made
         return found if ours else None
 
     def _remove_others(self, id: str) -> None:

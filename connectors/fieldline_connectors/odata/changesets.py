@@ -28,7 +28,8 @@ class Changesets:
 
     def __init__(self, client: Client, look: Look, *, once: bool) -> None:
         self._sender = Sender(client)
-        self._size = client.config.changeset_rows
+        # Without batches nothing is atomic: each change is a group of its own, judged by its own answer.
+        self._size = 1 if client.config.batch == "none" else client.config.changeset_rows
         self._look = look
         self._once = once
         self._tries = 0

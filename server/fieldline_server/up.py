@@ -48,16 +48,16 @@ class Running:
 @contextmanager
 def installation(
     settings: Settings, *, workers: int, env: Mapping[str, str] | None = None, grace_s: float = 30.0,
-    meanwhile: Callable[[Settings], None] = lambda settings: None,
+    meanwhile: Callable[[Settings], None] = lambda settings: None, kept: bool = True,
 ) -> Iterator[Running]:  # fmt: skip
     """Starts everything and yields it; what was started ends with the block, or with this process.
 
     `env` is added to the environment of Fieldline's processes; these get `grace_s` to end. `meanwhile` is done with the store
-    while they start.
+    while they start. Where its data is not `kept`, an embedded PostgreSQL does not wait for the disk.
     """
     settings.data_directory.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        settings = _with_servers(settings, stack)
+        settings = _with_servers(settings, stack, kept)
         admin_key = _prepare_store(settings)
         (settings.data_directory / PORT_FILE).unlink(missing_ok=True)
         supervisor = Supervisor(settings.data_directory / "logs")
@@ -74,10 +74,10 @@ def installation(
         yield Running(settings, api_url, admin_key)
 
 
-def _with_servers(settings: Settings, stack: ExitStack) -> Settings:
+def _with_servers(settings: Settings, stack: ExitStack, kept: bool) -> Settings:
     """The settings with the addresses of embedded servers where they name none."""
     directory = settings.data_directory
-    postgres = None if settings.database_url else Postgres(directory / "postgres")
+    postgres = None if settings.database_url else Postgres(directory / "postgres", fsync=kept)
     redis = None if settings.broker_url else Redis(directory / "redis")
     if servers := [server for server in (postgres, redis) if server]:
         _start_servers(servers, directory / "logs", stack)

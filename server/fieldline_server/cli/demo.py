@@ -91,7 +91,8 @@ def _start(stack: ExitStack, directory: Path, systems: Systems, examples: Path) 
 
         configure_logs("error")
         up = installation(
-            settings, workers=2, env=env, grace_s=_GRACE_S, meanwhile=lambda at: _import_models(at, examples, systems)
+            settings, workers=2, env=env, grace_s=_GRACE_S, kept=False,
+            meanwhile=lambda at: _import_models(at, examples, systems),
         )  # fmt: skip
         running = stack.enter_context(up)
         for each in started:

@@ -63,7 +63,7 @@ class Database:
 class Postgres:
     """A PostgreSQL server in a folder of its own; it ends with this process.
 
-    `fsync=False` is for tests: a crash of the machine, though not of the server, loses data.
+    `fsync=False` is for data that nobody keeps: a crash of the machine, though not of the server, loses it.
     """
 
     def __init__(self, directory: Path, port: int | None = None, *, fsync: bool = True) -> None:

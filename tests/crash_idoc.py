@@ -13,11 +13,10 @@ from fieldline_simulators import sap
 from fieldline_simulators.sap.idocs import IDOCS
 from tests.crash_fhir import sends_and_receipts
 from tests.crash_matrix import LEASE_S, Cell, Ground, every_site
-from tests.crash_odata import CUSTOMERS
+from tests.crash_odata import CUSTOMERS, RETRY, scored_customers
 from tests.engines import Bench
-from tests.odata_connections import LOOPBACK, Shop, serving
+from tests.odata_connections import Shop, serving
 
-_RETRY = {"first_s": 0.05, "longest_s": 0.2}
 _CONTROL = {"MESTYP": "DEBMAS", "SNDPOR": "FL", "SNDPRT": "LS", "SNDPRN": "FL", "RCVPRT": "LS", "RCVPRN": "S4"}
 
 
@@ -37,20 +36,15 @@ class IdocSink:
 
     def documents(self) -> list[dict[str, Any]]:
         """A flow from the customers to the port."""
-        settings = {
-            "service_url": self._root, "preset": "sap", "allow_private": list(LOOPBACK), "max_concurrent": 2, "total_timeout_s": 5,
-            "login": {"flow": "basic", "user": sap.USER, "password": {"secret": f"file:{self._password}"}}, "idocs": self.idocs,
-        }  # fmt: skip
-        mapping = {"mapping": "m", "features": [{"field": "a"}, {"field": "b"}], "fields": [{"name": "score", "formula": "score"}]}
-        return [{"connection": "s4", "connector": "odata", "settings": settings}, mapping]
+        return scored_customers(self._root, self._password, {"idocs": self.idocs})
 
     def flow(self) -> dict[str, Any]:
         """The flow itself."""
         idoc = {"type": "DEBMAS07", "control": _CONTROL, "segments": [{"segment": "E1KNA1M"}], "rows_per_message": 4}
         target = {"operation": "idoc", "idoc": idoc, "key": "E1KNA1M.KUNNR", "fields": {"E1KNA1M.SCORE": "score"}}
         return {"flow": "f", "source": {"connection": "s4", "query": {"entity_set": "Customers"}}, "mapping": "m",
-                "models": ["linear"], "writes": [{"name": "out", "connection": "s4", "target": target, "retry": dict(_RETRY)}],
-                "retry": dict(_RETRY)}  # fmt: skip
+                "models": ["linear"], "writes": [{"name": "out", "connection": "s4", "target": target, "retry": dict(RETRY)}],
+                "retry": dict(RETRY)}  # fmt: skip
 
     def begin(self, bench: Bench) -> dict[str, str]:
         """Asks for a run, in which one message is slow, so that a lease is renewed meanwhile."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Set
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from fieldline_core.pipeline.manage import request_run
@@ -10,7 +11,7 @@ from tests.crash_matrix import LEASE_S, Ground
 from tests.engines import Bench
 from tests.odata_connections import LOOPBACK, Shop, serving
 
-_RETRY = {"first_s": 0.05, "longest_s": 0.2}
+RETRY = {"first_s": 0.05, "longest_s": 0.2}
 _ROWS = 20
 
 
@@ -27,6 +28,16 @@ _NOTES = sap.EntitySet(
      sap.Property("score", "Double")),
     ("ID",), numbered="ID",
 )  # fmt: skip
+
+
+def scored_customers(root: str, password: Path, more: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The documents of a connection to the service, and of a mapping that scores its customers."""
+    settings = {
+        "service_url": root, "preset": "sap", "allow_private": list(LOOPBACK), "max_concurrent": 2, "total_timeout_s": 5,
+        "login": {"flow": "basic", "user": sap.USER, "password": {"secret": f"file:{password}"}}, **more,
+    }  # fmt: skip
+    mapping = {"mapping": "m", "features": [{"field": "a"}, {"field": "b"}], "fields": [{"name": "score", "formula": "score"}]}
+    return [{"connection": "s4", "connector": "odata", "settings": settings}, mapping]
 
 
 class OdataSink:
@@ -46,19 +57,14 @@ class OdataSink:
 
     def documents(self) -> list[dict[str, Any]]:
         """A flow from the customers back to them, and to notes."""
-        settings = {
-            "service_url": self._root, "preset": "sap", "allow_private": list(LOOPBACK), "max_concurrent": 2, "total_timeout_s": 5,
-            "login": {"flow": "basic", "user": sap.USER, "password": {"secret": f"file:{self._password}"}}, **self.settings,
-        }  # fmt: skip
-        mapping = {"mapping": "m", "features": [{"field": "a"}, {"field": "b"}], "fields": [{"name": "score", "formula": "score"}]}
         added = {"operation": "create", "entity_set": "Notes", "key": "customer", "marker": "mark", "fields": {"score": "score"}}
         back = {"operation": "update", "entity_set": "Customers", "fields": {"score": "score"}}
         # First the one that counts double where it is repeated, so that the first passing of each site concerns it.
-        writes = [{"name": name, "connection": "s4", "target": target, "retry": dict(_RETRY)}
+        writes = [{"name": name, "connection": "s4", "target": target, "retry": dict(RETRY)}
                   for name, target in (("added", added), ("back", back))]  # fmt: skip
         flow = {"flow": "f", "source": {"connection": "s4", "query": {"entity_set": "Customers"}}, "mapping": "m",
-                "models": ["linear"], "writes": writes, "retry": dict(_RETRY)}  # fmt: skip
-        return [{"connection": "s4", "connector": "odata", "settings": settings}, mapping, flow]
+                "models": ["linear"], "writes": writes, "retry": dict(RETRY)}  # fmt: skip
+        return [*scored_customers(self._root, self._password, self.settings), flow]
 
     def begin(self, bench: Bench) -> dict[str, str]:
         """Asks for a run, in which one write is slow, so that a lease is renewed meanwhile."""

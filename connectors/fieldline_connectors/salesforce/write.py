@@ -85,14 +85,14 @@ class Writer:
             answers = self._org.save(method, path, typed)
         except FieldlineError as error:
             # Earlier pieces of the slice may have been written, whatever became of this one.
-            error.sent |= bool(receipts)
+            error.sent |= _WRITTEN in receipts.values()
             raise
         crash.point("salesforce.collection:after")
         refusals = {row: _first_fault(answer) for row, answer in zip(piece, answers, strict=True) if not answer.get("success")}
         setup = [fault for fault in refusals.values() if fault.meaning.kind is Kind.SETUP]
         if setup and len(setup) == len(piece):
             self._org.forget()
-            raise Misconfigured(f"{self._org.wire.place}: {target.object}: {setup[0].words}", sent=bool(receipts))
+            raise Misconfigured(f"{self._org.wire.place}: {target.object}: {setup[0].words}", sent=_WRITTEN in receipts.values())
         if waits := [fault for fault in refusals.values() if fault.meaning.kind is Kind.WAIT]:
             raise Unavailable(f"{self._org.wire.place}: {waits[0].words}", waits[0].meaning.wait_s, sent=True)
         locked.update({row: fault for row, fault in refusals.items() if fault.meaning.kind is Kind.LOCK})
